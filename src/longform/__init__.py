@@ -1,0 +1,23 @@
+"""Train, export and serve classifiers of long documents on the machine you have.
+
+`import longform` is light: no torch, no transformers. `import longform.models` brings them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longform.inference.predictor import Predictor, load
+
+__version__ = "0.1.0"
+__all__ = ["Predictor", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Resolved on first use, so that `longform --help` starts without numpy and the runtimes.
+    if name in {"Predictor", "load"}:
+        from longform.inference import predictor
+
+        return getattr(predictor, name)
+    raise AttributeError(f"module 'longform' has no attribute '{name}'")

@@ -1,0 +1,1 @@
+"""The runtimes that an encoder and a head can run on, behind one contract."""

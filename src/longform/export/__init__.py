@@ -1,0 +1,1 @@
+"""A trained model to files that a runtime loads, with proof that they are equal."""

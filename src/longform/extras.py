@@ -1,0 +1,52 @@
+"""The one guard for optional libraries."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from longform.errors import MissingExtraError
+
+EXTRA_OF_LIBRARY = {
+    "accelerate": "train",
+    "fastapi": "serve",
+    "matplotlib": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "onnxslim": "train",
+    "openvino": "openvino",
+    "orjson": "serve",
+    "prometheus_client": "serve",
+    "pyarrow": "data",
+    "sklearn": "train",
+    "torch": "train",
+    "transformers": "train",
+    "uvicorn": "serve",
+}
+"""Import name of each optional library -> the extra that installs it."""
+
+
+def is_available(library: str) -> bool:
+    """Tell whether `library` can be imported, without importing it."""
+    return importlib.util.find_spec(library) is not None
+
+
+def require(library: str, purpose: str) -> ModuleType:
+    """Import an optional library or say how to install it.
+
+    Args:
+        library: Import name, a key of `EXTRA_OF_LIBRARY`.
+        purpose: What needs it, as the subject of a sentence, for example "Reading parquet".
+
+    Raises:
+        MissingExtraError: The library is not installed.
+    """
+    if not is_available(library):
+        extra = EXTRA_OF_LIBRARY[library]
+        raise MissingExtraError(
+            f"{purpose} needs the library '{library}'.",
+            found="it is not installed",
+            fix=f"Run: pip install 'longform[{extra}]'",
+        )
+    return importlib.import_module(library)

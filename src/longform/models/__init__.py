@@ -1,0 +1,1 @@
+"""The torch modules. Importing this package registers them with the Auto classes."""

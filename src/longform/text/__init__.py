@@ -1,0 +1,1 @@
+"""Text to segments: the one preprocessing path, shared by training and serving."""

@@ -1,0 +1,138 @@
+"""The values that pass between the rooms of the house: numpy and plain Python only, axes stated."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TokenIds = NDArray[np.int32]
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+POSITION_FEATURES = 4
+"""Numbers that tell a head where a segment stands: index, relative start, relative end, part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with an identity and, in training and evaluation, a label name."""
+
+    id: str
+    text: str
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """A piece of a document that fits the encoder.
+
+    Attributes:
+        start: Character offset into the text as given.
+        end: Character offset, exclusive: `text[start:end]` is the segment.
+        token_ids: int32 `[tokens]`, as the encoder reads them: prefix and special tokens included.
+    """
+
+    start: int
+    end: int
+    token_ids: TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a document was read. Tokens are those of the text: no prefix, no special tokens.
+
+    Attributes:
+        reason: What left tokens out (`selection`, `max_segments`); None when nothing was left out.
+    """
+
+    tokens_total: int
+    tokens_used: int
+    segments_total: int
+    segments_used: int
+    truncated: bool = False
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields under the names that the HTTP interface uses."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentedDocument:
+    """The segments of one document that are read, in reading order.
+
+    Attributes:
+        segments: The selected segments.
+        positions: float32 `[segments, 4]`: index, relative start and relative end in the *whole*
+            document, and part (0 or 1, for text pairs), so that a selection keeps true places.
+        coverage: How much of the document the segments hold.
+    """
+
+    segments: tuple[Segment, ...]
+    positions: Floats
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentBatch:
+    """Segments, possibly of many documents, padded to one length for the encoder.
+
+    Attributes:
+        input_ids: int64 `[segments, tokens]`.
+        attention_mask: int64 `[segments, tokens]`, 1 for tokens and 0 for padding.
+    """
+
+    input_ids: Integers
+    attention_mask: Integers
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """A label name with its probability."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How much one stretch of a document supports the predicted label.
+
+    Attributes:
+        segment: Index of the first segment of the stretch among those read.
+        start: Character offset into the text as given.
+        end: Character offset, exclusive.
+        score: Probability of the predicted label with the whole reading, less the probability
+            without this stretch. Positive: the stretch speaks for the label.
+        label: The predicted label.
+    """
+
+    segment: int
+    start: int
+    end: int
+    score: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one document.
+
+    Attributes:
+        id: The document's id.
+        label: The label with the highest score.
+        score: Its probability.
+        scores: All labels, highest score first.
+        coverage: How much of the document the answer rests on.
+        evidence: Present when it was asked for.
+    """
+
+    id: str
+    label: str
+    score: float
+    scores: tuple[LabelScore, ...]
+    coverage: Coverage
+    evidence: tuple[Evidence, ...] | None = None
