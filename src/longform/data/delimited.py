@@ -1,0 +1,140 @@
+"""Rows of csv and tsv files, whatever their separator and their habit of quoting."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+
+from longform.data.sources import Source
+from longform.data.tables import Row, Table
+from longform.errors import InputError
+
+_SEPARATORS = (",", "\t", ";", "|")
+_NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
+_SAMPLE = 1 << 20
+"""Characters that separator and quoting are judged on."""
+_LONGEST_FIELD = 1 << 28
+"""Characters; the csv module's own 131,072 is short for a long document, and without a limit an
+unclosed quote would take the rest of a file of any size into memory."""
+
+
+def open_delimited(source: Source, columns: tuple[str, ...]) -> Table:
+    """Open a file of separated values.
+
+    The separator is the one that makes most of `columns` appear in the header. Tab-separated files
+    are written with and without csv quoting; quotes are taken as quoting only where all of them
+    in the first million characters can be.
+
+    Raises:
+        InputError: The file holds white space only.
+    """
+    with source.open_text(newline="") as stream:
+        sample = stream.read(_SAMPLE)
+        whole = not stream.read(1)
+    if not sample.strip():
+        raise InputError(
+            "The data file must hold documents.",
+            found=f"no documents: {source.path} holds only white space",
+            fix="Give a file with a header and at least one row.",
+        )
+    default = "\t" if source.suffix in {".tsv", ".tab"} else ","
+    separator = _choose_separator(sample, columns, default)
+    if not whole:
+        sample = sample[: sample.rfind("\n") + 1] or sample
+    quoted = separator != "\t" or _is_quoted(sample, separator)
+    csv.field_size_limit(_LONGEST_FIELD)
+    header = next(record for record in _iterate_records(source, separator, quoted) if record)
+    table = Table(format="tsv" if separator == "\t" else "csv", columns=tuple(header))
+    table.rows = _iterate_rows(source, separator, quoted, table)
+    if separator != default:
+        table.notes.append(f"separated by {_NAMES[separator]}")
+    if not quoted and '"' in sample:
+        table.notes.append("quotes kept as text: they do not follow the rules of csv quoting")
+    return table
+
+
+def _choose_separator(sample: str, columns: tuple[str, ...], default: str) -> str:
+    def merit(separator: str) -> tuple[int, int, bool]:
+        header: list[str] = []
+        with suppress(csv.Error):
+            header = next(csv.reader(io.StringIO(sample, newline=""), delimiter=separator), [])
+        return sum(name in header for name in columns), len(header), separator == default
+
+    return max(_SEPARATORS, key=merit)
+
+
+def _is_quoted(sample: str, separator: str) -> bool:
+    """Tell whether the quotes of a sample follow csv's rules and the rows then have one width."""
+    if not (sample.startswith('"') or f'{separator}"' in sample or '\n"' in sample):
+        return False
+    try:
+        rows = csv.reader(io.StringIO(sample, newline=""), delimiter=separator, strict=True)
+        return len({len(row) for row in rows if row}) == 1
+    except csv.Error:
+        return False
+
+
+def _iterate_records(source: Source, separator: str, quoted: bool) -> Iterator[list[str]]:
+    """Yield every record, the header and blank ones (as empty lists) too."""
+    with source.open_text(newline="") as stream:
+        reader = csv.reader(
+            stream,
+            delimiter=separator,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            strict=True,
+        )
+        while True:
+            line = reader.line_num + 1
+            try:
+                record = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise _describe_quote(source, line, reader.line_num, error) from error
+            yield record
+
+
+def _describe_quote(source: Source, line: int, last_line: int, error: csv.Error) -> InputError:
+    if "unexpected end" in str(error):
+        found = (
+            f"{source.path}: the row that starts at line {line} opens a quote and never closes it"
+        )
+    elif "field larger" in str(error):
+        found = (
+            f"{source.path}: the row that starts at line {line} holds a field of more than "
+            f"{_LONGEST_FIELD:,} characters; its quote is probably never closed"
+        )
+    else:
+        found = (
+            f"{source.path}: in the row that starts at line {line}, a quote in line {last_line} "
+            f"is followed by neither separator nor line end"
+        )
+    return InputError(
+        "A field that begins with a quote must end with one, and quotes inside it are doubled.",
+        found=found,
+        fix='Close the quote, write quotes inside a field as "", or use jsonl.',
+    )
+
+
+def _iterate_rows(source: Source, separator: str, quoted: bool, table: Table) -> Iterator[Row]:
+    assert table.columns is not None
+    width = len(table.columns)
+    records = _iterate_records(source, separator, quoted)
+    number = blank = 0
+    header_passed = False
+    for record in records:
+        if not record:
+            blank += 1
+            continue
+        if not header_passed:
+            header_passed = True
+            continue
+        number += 1
+        fault = None
+        if len(record) > width:
+            fault = f"more fields than the header ({len(record)} instead of {width})"
+        yield Row(number, dict(zip(table.columns, record, strict=False)), fault)
+    if blank:
+        table.notes.append(f"{blank:,} blank lines passed over")
