@@ -1,0 +1,318 @@
+"""The HTTP skin over the service: routes, status codes and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from longform import __version__
+from longform.errors import InputError, LongformError
+from longform.serving.schemas import (
+    BackendReply,
+    ErrorReply,
+    ErrorType,
+    HealthReply,
+    ModelReply,
+    PredictParameters,
+    PredictReply,
+    PredictRequest,
+    RequestError,
+    TimingReply,
+    build_prediction,
+    parse_request,
+)
+from longform.serving.service import (
+    Answer,
+    BackendFailureError,
+    NotReadyError,
+    OverloadedError,
+    PredictionService,
+    ServiceState,
+)
+from longform.serving.settings import ServerSettings
+from longform.serving.telemetry import Telemetry
+
+CLIENT_CLOSED_REQUEST = 499
+"""Status under which a request is counted whose client left before the answer (as in nginx)."""
+
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_PAGE_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+
+
+def create_app(service: PredictionService, settings: ServerSettings) -> FastAPI:
+    """Build the application; its start-up starts the service, its shutdown closes it.
+
+    Args:
+        service: A service that has not been started.
+        settings: Limits of the requests.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="longform",
+        version=__version__,
+        description="Classifies long documents and says how much of each was read.",
+        docs_url=None,  # FastAPI's own pages load scripts from the internet.
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    telemetry = Telemetry(service)
+    app.add_middleware(_RequestCounter, telemetry=telemetry)
+    _add_error_replies(app)
+    _add_prediction(app, service, settings, telemetry)
+    _add_health(app, service, telemetry)
+    _add_page(app)
+    return app
+
+
+def _add_prediction(
+    app: FastAPI, service: PredictionService, settings: ServerSettings, telemetry: Telemetry
+) -> None:
+    body_schema = PredictRequest.model_json_schema()
+    body_schema.pop("$defs")
+    body_schema["properties"]["parameters"] = PredictParameters.model_json_schema()
+    error_replies: dict[int | str, dict[str, Any]] = {
+        400: {"model": ErrorReply, "description": "Not JSON in UTF-8."},
+        408: {"model": ErrorReply, "description": "The body did not arrive in time."},
+        413: {"model": ErrorReply, "description": "Too large, or (strict) not wholly readable."},
+        422: {"model": ErrorReply, "description": "Wrong shape, empty, or too many documents."},
+        429: {"model": ErrorReply, "description": "Overloaded; see Retry-After."},
+        500: {"model": ErrorReply, "description": "The model could not answer."},
+        503: {"model": ErrorReply, "description": "The model is not ready."},
+    }
+
+    @app.post(
+        "/predict",
+        summary="Classify documents",
+        response_model=PredictReply,
+        responses=error_replies,
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": body_schema}},
+            }
+        },
+    )
+    async def predict(request: Request) -> Response:
+        with service.permit():
+            body = await _read_body(request, settings)
+            # In a thread: checking a body of many megabytes would hold up the health checks.
+            asked = await asyncio.to_thread(parse_request, body, settings.max_client_batch_size)
+            future = service.submit(asked.documents(), evidence=asked.evidence)
+            answer = await _wait_for_answer(request, future)
+        if answer is None:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        telemetry.observe_answer(answer)
+        if settings.strict:
+            _refuse_truncated(answer)
+        top_k = asked.parameters.top_k or settings.top_k
+        reply = PredictReply(
+            model=_describe_model(service),
+            predictions=[build_prediction(one, top_k) for one in answer.predictions],
+            timing_ms=TimingReply(
+                queue=round(answer.queue_seconds * 1000, 3),
+                infer=round(answer.infer_seconds * 1000, 3),
+                total=round((answer.queue_seconds + answer.infer_seconds) * 1000, 3),
+            ),
+        )
+        left_out = None if asked.evidence else {"predictions": {"__all__": {"evidence"}}}
+        return _json(reply.model_dump_json(exclude=left_out))
+
+
+def _add_health(app: FastAPI, service: PredictionService, telemetry: Telemetry) -> None:
+    unavailable: dict[int | str, dict[str, Any]] = {503: {"model": HealthReply}}
+
+    def reply(is_well: bool) -> Response:
+        predictor = service.predictor
+        health = HealthReply(
+            status=service.state.value,
+            reason=service.reason,
+            model=None if predictor is None else _describe_model(service),
+            backend=None
+            if predictor is None
+            else BackendReply(
+                name=predictor.backend_info.name,
+                device=predictor.backend_info.device,
+                precision=predictor.backend_info.precision,
+            ),
+        )
+        return _json(health.model_dump_json(), 200 if is_well else 503)
+
+    @app.get("/health/live", response_model=HealthReply, responses=unavailable)
+    async def live() -> Response:
+        """Tell whether the process is worth keeping: 503 asks for a restart."""
+        return reply(service.is_alive)
+
+    @app.get("/health/ready", response_model=HealthReply, responses=unavailable)
+    async def ready() -> Response:
+        """Tell whether the model takes work now, and if not, why."""
+        return reply(service.is_alive and service.state is ServiceState.READY)
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Return the metrics in the Prometheus text format."""
+        return Response(telemetry.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_page(app: FastAPI) -> None:
+    folder = resources.files("longform.serving") / "web"
+    for path, (name, media_type) in _PAGE_FILES.items():
+        _add_file(app, path, (folder / name).read_bytes(), media_type)
+
+
+def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
+    @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
+    async def file() -> Response:
+        return Response(content, media_type=media_type, headers=_PAGE_HEADERS)
+
+
+def _add_error_replies(app: FastAPI) -> None:
+    async def reply(_: Request, error: Exception) -> Response:
+        status, error_type, message, headers = _describe_error(error)
+        content = ErrorReply(error=message, error_type=error_type).model_dump_json()
+        return _json(content, status, headers)
+
+    for kind in (LongformError, HTTPException, Exception):
+        app.add_exception_handler(kind, reply)
+
+
+def _describe_error(error: Exception) -> tuple[int, ErrorType, str, dict[str, str]]:
+    """The one place where errors become status codes."""
+    if isinstance(error, RequestError):
+        return error.status, error.error_type, str(error), {}
+    if isinstance(error, InputError):
+        return 422, "validation", str(error), {}
+    if isinstance(error, OverloadedError):
+        return 429, "overloaded", str(error), {"Retry-After": str(error.retry_after)}
+    if isinstance(error, NotReadyError):
+        return 503, "unhealthy", str(error), {"Retry-After": "1"}
+    if isinstance(error, BackendFailureError):
+        return 500, "backend", str(error), {}
+    if isinstance(error, HTTPException):
+        message = f"{error.detail}. See /docs for the addresses that answer."
+        return error.status_code, "validation", message, dict(error.headers or {})
+    return 500, "backend", "The server failed; its log says more.", {}
+
+
+async def _read_body(request: Request, settings: ServerSettings) -> bytes:
+    """Read no more than the limit, for no longer than the time-out."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > settings.payload_limit:
+        raise _too_large(f"{int(announced):,} bytes", settings)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(settings.body_timeout):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > settings.payload_limit:
+                    raise _too_large("more", settings)
+    except TimeoutError as error:
+        raise RequestError(
+            408,
+            f"The request body must arrive within {settings.body_timeout:g} s.",
+            found=f"{len(body):,} bytes until then",
+        ) from error
+    return bytes(body)
+
+
+def _too_large(found: str, settings: ServerSettings) -> RequestError:
+    return RequestError(
+        413,
+        f"A request body may hold {settings.payload_limit:,} bytes.",
+        found=found,
+        fix="Send fewer documents at once, or raise --payload-limit on the server.",
+    )
+
+
+async def _wait_for_answer(request: Request, future: Future[Answer]) -> Answer | None:
+    """Wait for the answer; None when the client left, whose waiting work is then dropped."""
+    answered = asyncio.wrap_future(future)
+    gone = asyncio.create_task(_wait_for_disconnect(request))
+    try:
+        waited: set[asyncio.Future[Any]] = {answered, gone}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        return answered.result() if answered.done() else None
+    finally:
+        answered.cancel()
+        gone.cancel()
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _refuse_truncated(answer: Answer) -> None:
+    for index, prediction in enumerate(answer.predictions):
+        coverage = prediction.coverage
+        if coverage.truncated:
+            raise RequestError(
+                413,
+                "This server answers only when a document is read as a whole (--strict).",
+                found=f"document {index}: {coverage.tokens_used:,} of {coverage.tokens_total:,} "
+                f"tokens would be read ({coverage.reason})",
+                fix="Send a shorter document, or use a model that reads every segment.",
+            )
+
+
+def _describe_model(service: PredictionService) -> ModelReply:
+    digest = service.predictor.bundle.digest if service.predictor is not None else ""
+    return ModelReply(name=service.name, version=service.version, digest=digest)
+
+
+def _json(content: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(content, status, headers, media_type="application/json")
+
+
+class _RequestCounter:
+    """Counts each request once, whatever answered it."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        code = 500
+
+        async def watch(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            endpoint = getattr(scope.get("route"), "path", "other")
+            self._telemetry.count_request(endpoint, code, time.monotonic() - began)

@@ -1,0 +1,81 @@
+"""The settings of the server, from arguments or the environment. Knows no HTTP library."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+
+from longform.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "LONGFORM_"
+
+
+class ServerSettings(BaseModel):
+    """Limits and address of one server; names follow text-embeddings-inference.
+
+    A value comes from the argument, else from the environment variable `LONGFORM_<NAME>` as it is
+    when the settings are built, else from the default. An argument of None counts as not given.
+
+    Raises:
+        ConfigError: One or more values cannot be used; the message lists all of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address to bind. The default is reachable from this machine only."""
+    port: int = Field(8000, ge=0, le=65_535)
+    """TCP port; 0 lets the system choose a free one."""
+    max_client_batch_size: int = Field(32, ge=1)
+    """Most documents in one request."""
+    payload_limit: int = Field(64 * 1024 * 1024, ge=1)
+    """Largest request body in bytes: 64 MiB is about 22 million Chinese characters."""
+    max_concurrent_requests: int = Field(512, ge=1)
+    """Requests that may wait or run at once; one more is answered 429."""
+    top_k: int | None = Field(None, ge=1)
+    """Most labels in an answer when the request does not say; None gives all."""
+    strict: bool = False
+    """Answer 413 when the model would not read the whole of a document."""
+    body_timeout: float = Field(60.0, gt=0)
+    """Seconds that a client may take to send its request body."""
+    shutdown_timeout: float = Field(30.0, ge=0)
+    """Seconds that requests under way have to finish after SIGTERM or SIGINT."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read_environment(
+        cls, values: Any, handler: ModelWrapValidatorHandler[ServerSettings]
+    ) -> ServerSettings:
+        if not isinstance(values, dict):
+            return handler(values)
+        given = {name: value for name, value in values.items() if value is not None}
+        environment = {
+            name: os.environ[variable]
+            for name in cls.model_fields
+            if name not in given and (variable := ENVIRONMENT_PREFIX + name.upper()) in os.environ
+        }
+        try:
+            return handler({**environment, **given})
+        except ValidationError as error:
+            faults = [_describe(fault, environment) for fault in error.errors()]
+            raise ConfigError(
+                "The server settings cannot be used.",
+                found="; ".join(faults),
+                fix="Correct the flags or environment variables named here.",
+            ) from error
+
+
+def _describe(fault: Any, environment: dict[str, str]) -> str:
+    name = str(fault["loc"][0]) if fault["loc"] else "settings"
+    shown = ENVIRONMENT_PREFIX + name.upper() if name in environment else name
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return f"{shown}: {message} (found {fault['input']!r})"
