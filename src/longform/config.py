@@ -92,14 +92,14 @@ class TrainingSettings(BaseModel):
     gradient_accumulation_steps: int = Field(1, ge=1)
     max_grad_norm: float = Field(1.0, ge=0)
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    warmup_ratio: float = Field(0.1, ge=0, le=1)
-    warmup_steps: int | None = Field(None, ge=0)
-    """Optimiser steps of warm-up; overrides `warmup_ratio`."""
+    warmup_steps: float = Field(0.1, ge=0)
+    """Optimiser steps of warm-up; below 1, a share of all steps."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     bf16: bool | None = None
     """None: on where the device multiplies bf16 faster than fp32 by a short measurement."""
     max_train_segments: int | None = Field(None, ge=1)
-    """Segments sampled per document and step when the encoder is trained; None takes all."""
+    """Segments sampled per document and step when the encoder is trained. None: 8 for a pretrained
+    encoder, all for `bag`. Validation and serving always read the whole selection."""
     early_stopping_patience: int = Field(4, ge=1)
     """Epochs without a better validation macro-F1 before training stops."""
     save_total_limit: int = Field(2, ge=1)
@@ -136,6 +136,7 @@ ALIASES = {
     "max_length": "segment_length",
     "stride": "overlap",
     "evaluation_split": "validation_split",
+    "warmup_ratio": "warmup_steps",
     "patience": "early_stopping_patience",
 }
 """Well-known names of other tools -> ours."""

@@ -1,0 +1,79 @@
+"""The contract that every runtime fulfils. Softmax, labels and thresholds live above it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from longform.types import POSITION_FEATURES, Floats, SegmentBatch
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What runs where.
+
+    Attributes:
+        name: `onnx`, `openvino` or `torch`.
+        device: For example `cpu` or `cuda:0`.
+        precision: Of the encoder's arithmetic: `fp32`, `bf16` or `fp16`.
+        vector_size: Width of a segment vector.
+        threads: Threads that one call uses, 0 when the runtime decides.
+    """
+
+    name: str
+    device: str
+    precision: str
+    vector_size: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.precision} on {self.device})"
+
+
+class Backend(ABC):
+    """An encoder and a head on one device."""
+
+    @property
+    @abstractmethod
+    def info(self) -> BackendInfo:
+        """What this backend runs on."""
+
+    @abstractmethod
+    def encode(self, batch: SegmentBatch) -> Floats:
+        """Encode segments.
+
+        Args:
+            batch: int64 `[segments, tokens]`.
+
+        Returns:
+            float32 `[segments, vector_size]`.
+        """
+
+    @abstractmethod
+    def score(self, vectors: Floats, mask: Floats, positions: Floats) -> Floats:
+        """Score documents.
+
+        Args:
+            vectors: float32 `[docs, segments, vector_size]`, padded with zeros at the end.
+            mask: float32 `[docs, segments]`, 1 for real segments.
+            positions: float32 `[docs, segments, 4]`.
+
+        Returns:
+            Logits, float32 `[docs, classes]`.
+        """
+
+    def warm_up(self, segment_length: int) -> None:
+        """Run one full segment through encoder and head, so that the first request pays nothing.
+
+        Args:
+            segment_length: Tokens of the longest segment that will come.
+        """
+        ones = np.ones((1, segment_length), dtype=np.int64)
+        vectors = self.encode(SegmentBatch(ones, ones))
+        positions = np.zeros((1, 1, POSITION_FEATURES), dtype=np.float32)
+        self.score(vectors[np.newaxis], np.ones((1, 1), dtype=np.float32), positions)
+
+    def close(self) -> None:
+        """Free what the runtime holds. Calling it twice is fine."""

@@ -1,0 +1,62 @@
+"""Which parts of a document the answer rests on: the head run once more without each part.
+
+Exact for every aggregator, and cheap, since the head is tiny and the vectors are at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from longform.decision.probabilities import softmax
+from longform.types import Evidence, Floats, SegmentedDocument
+
+MAX_PARTS = 32
+"""Leaving one part out is quadratic for a recurrent head: longer documents are grouped."""
+
+ScoreFunction = Callable[[list[Floats], list[Floats]], Floats]
+"""Vectors and positions of documents, `[segments, width]` and `[segments, 4]` each -> logits."""
+
+
+def leave_one_out(
+    document: SegmentedDocument,
+    vectors: Floats,
+    score: ScoreFunction,
+    labels: tuple[str, ...],
+    temperature: float = 1.0,
+) -> tuple[Evidence, ...]:
+    """Measure how much the probability of the predicted label rests on each part.
+
+    Args:
+        document: The segments that were read.
+        vectors: float32 `[segments, width]`, their vectors.
+        score: Runs the head.
+        labels: Names of the classes.
+        temperature: As in the prediction that is explained.
+
+    Returns:
+        One item per part in reading order, at most `MAX_PARTS`; empty for a document of one part,
+        which cannot be left out.
+    """
+    parts = np.array_split(np.arange(len(vectors)), min(len(vectors), MAX_PARTS))
+    if len(parts) < 2:
+        return ()
+    everything = np.arange(len(vectors))
+    readings = [everything, *(np.setdiff1d(everything, part) for part in parts)]
+    logits = score(
+        [vectors[rows] for rows in readings], [document.positions[rows] for rows in readings]
+    )
+    probabilities = softmax(logits, temperature)
+    predicted = int(probabilities[0].argmax())
+    whole = probabilities[0, predicted]
+    return tuple(
+        Evidence(
+            segment=int(part[0]),
+            start=document.segments[part[0]].start,
+            end=document.segments[part[-1]].end,
+            score=float(whole - without[predicted]),
+            label=labels[predicted],
+        )
+        for part, without in zip(parts, probabilities[1:], strict=True)
+    )

@@ -1,0 +1,30 @@
+"""Logits to probabilities, stable for logits of any size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from longform.errors import LongformError
+from longform.types import Floats
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+    """Return probabilities that sum to 1 along the last axis.
+
+    Args:
+        logits: float32 `[docs, classes]`.
+        temperature: Divides the logits; above 1 it makes the answers less certain.
+
+    Raises:
+        LongformError: A logit is NaN or infinite.
+    """
+    if not np.isfinite(logits).all():
+        rows = sorted({int(row) for row in np.argwhere(~np.isfinite(logits))[:, 0]})
+        raise LongformError(
+            "Logits must be finite numbers.",
+            found=f"NaN or infinity for document {rows[0]} of the batch ({len(rows)} in all)",
+            fix="Run with another backend, and check the bundle with 'longform inspect'.",
+        )
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,151 @@
+"""Predictions and labels to figures. numpy only, so that `evaluate` needs no training library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from longform.types import Integers
+
+LENGTH_BUCKETS = (512, 2_048, 4_096)
+"""Upper ends, in tokens, of the length buckets; the last bucket is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """Figures of one class; a ratio without cases is 0."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+def confusion_matrix(labels: Integers, predicted: Integers, classes: int) -> Integers:
+    """Count documents, int64 `[true class, predicted class]`."""
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (labels, predicted), 1)
+    return matrix
+
+
+def accuracy(labels: Integers, predicted: Integers) -> float:
+    """Return the share of right answers; 0 for no documents."""
+    return float((labels == predicted).mean()) if len(labels) else 0.0
+
+
+def per_class(labels: Integers, predicted: Integers, names: Sequence[str]) -> list[ClassScores]:
+    """Return precision, recall and F1 of every class, in the order of `names`."""
+    matrix = confusion_matrix(labels, predicted, len(names))
+    right = np.diag(matrix).astype(np.float64)
+    support, claimed = matrix.sum(axis=1), matrix.sum(axis=0)
+    precision = _ratio(right, claimed)
+    recall = _ratio(right, support)
+    f1 = _ratio(2 * right, support + claimed)
+    return [
+        ClassScores(
+            name, float(precision[row]), float(recall[row]), float(f1[row]), int(support[row])
+        )
+        for row, name in enumerate(names)
+    ]
+
+
+def macro_f1(labels: Integers, predicted: Integers, classes: int) -> float:
+    """Return the mean F1 over the classes that occur as label or as prediction.
+
+    As scikit-learn's `f1_score(average="macro")`: a class that neither occurs nor is predicted
+    has no F1 and does not count.
+    """
+    matrix = confusion_matrix(labels, predicted, classes)
+    occurring = matrix.sum(axis=1) + matrix.sum(axis=0)
+    f1 = _ratio(2 * np.diag(matrix).astype(np.float64), occurring)
+    return float(f1[occurring > 0].mean()) if (occurring > 0).any() else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LengthScores:
+    """Figures of the documents whose token count lies in `[minimum, maximum)`."""
+
+    minimum: int
+    maximum: int | None
+    documents: int
+    accuracy: float
+    macro_f1: float
+
+
+def by_length(
+    labels: Integers, predicted: Integers, tokens: Integers, classes: int
+) -> list[LengthScores]:
+    """Return accuracy and macro-F1 for each bucket of document length that has documents.
+
+    Args:
+        labels: int64 `[docs]`.
+        predicted: int64 `[docs]`.
+        tokens: int64 `[docs]`, the whole length of each document in tokens.
+        classes: Number of classes.
+    """
+    edges: list[int | None] = [0, *LENGTH_BUCKETS, None]
+    buckets = []
+    for minimum, maximum in zip(edges, edges[1:], strict=False):
+        inside = tokens >= (minimum or 0)
+        if maximum is not None:
+            inside &= tokens < maximum
+        if inside.any():
+            chosen = labels[inside], predicted[inside]
+            buckets.append(
+                LengthScores(
+                    minimum or 0,
+                    maximum,
+                    int(inside.sum()),
+                    accuracy(*chosen),
+                    macro_f1(*chosen, classes),
+                )
+            )
+    return buckets
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Documents whose score lies in one of equal-width bins."""
+
+    minimum: float
+    maximum: float
+    documents: int
+    mean_score: float
+    accuracy: float
+
+
+def calibration(
+    scores: Sequence[float], right: Sequence[bool], bins: int = 10
+) -> tuple[float, list[CalibrationBin]]:
+    """Compare how sure the answers are with how often they are right.
+
+    Args:
+        scores: Probability of the predicted label of each document.
+        right: Whether it was the true one.
+        bins: Bins of equal width.
+
+    Returns:
+        The expected calibration error (Guo et al., "On Calibration of Modern Neural Networks",
+        2017) and the bins that have documents.
+    """
+    confidence = np.asarray(scores, dtype=np.float64)
+    hits = np.asarray(right, dtype=np.float64)
+    index = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    filled = []
+    error = 0.0
+    for number in np.unique(index):
+        inside = index == number
+        mean_score, share = float(confidence[inside].mean()), float(hits[inside].mean())
+        error += abs(mean_score - share) * float(inside.mean())
+        edges = number / bins, (number + 1) / bins
+        filled.append(CalibrationBin(*edges, int(inside.sum()), mean_score, share))
+    return error, filled
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(
+        numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0
+    )

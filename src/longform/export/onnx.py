@@ -1,0 +1,142 @@
+"""The trained model to two ONNX files: the encoder and the head.
+
+Opset 18 is the newest that the Ascend compiler accepts. onnxslim folds the LSTM weights that both
+that compiler and quantisers need as constants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longform.extras import require
+from longform.models import LongTextClassifier
+from longform.types import POSITION_FEATURES
+
+OPSET = 18
+_PROTOBUF_LIMIT = 1_900_000_000
+"""Bytes of weights above which they are stored beside the ONNX file: protobuf ends at 2 GB."""
+
+
+class _Encoder(nn.Module):
+    """The encoder under the names of the contract."""
+
+    def __init__(self, model: LongTextClassifier) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.encoder(input_ids, attention_mask)
+
+
+class _Head(nn.Module):
+    """The head under the names of the contract."""
+
+    def __init__(self, model: LongTextClassifier) -> None:
+        super().__init__()
+        self.head = model.head
+
+    def forward(
+        self, segment_vectors: Tensor, segment_mask: Tensor, segment_positions: Tensor
+    ) -> Tensor:
+        return self.head(segment_vectors, segment_mask, segment_positions)
+
+
+def export_encoder(model: LongTextClassifier, path: Path) -> None:
+    """Write `onnx/encoder.onnx`: `input_ids`, `attention_mask` -> `segment_vector`.
+
+    Args:
+        model: The trained model, in fp32 on the CPU.
+        path: Where to write; batch and length stay dynamic.
+    """
+    ids = torch.randint(0, 7, (3, min(11, model.config.segment_length)))
+    mask = torch.ones_like(ids)
+    axes = {0: torch.export.Dim("segments"), 1: torch.export.Dim("tokens")}
+    if "max_position_embeddings" in (model.config.encoder_config or {}):
+        axes[1] = torch.export.Dim("tokens", max=model.config.segment_length)
+    dynamic = {"input_ids": axes, "attention_mask": axes}
+    _export(_Encoder(model), (ids, mask), path, dynamic, "segment_vector")
+
+
+def export_head(model: LongTextClassifier, path: Path) -> None:
+    """Write `onnx/head.onnx`: vectors, mask and positions of documents -> `logits`.
+
+    Args:
+        model: The trained model, in fp32 on the CPU.
+        path: Where to write; the numbers of documents and segments stay dynamic.
+    """
+    vectors = torch.randn(3, 5, model.config.vector_size)
+    mask = torch.ones(3, 5)
+    positions = torch.rand(3, 5, POSITION_FEATURES)
+    axes = {0: torch.export.Dim("documents"), 1: torch.export.Dim("segments")}
+    dynamic = {"segment_vectors": axes, "segment_mask": axes, "segment_positions": axes}
+    _export(_Head(model), (vectors, mask, positions), path, dynamic, "logits")
+
+
+def _export(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    dynamic_shapes: dict[str, Any],
+    output: str,
+) -> None:
+    onnx = require("onnx", "Export to ONNX")
+    require("onnxscript", "Export to ONNX")
+    onnxslim = require("onnxslim", "Export to ONNX")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(dynamic_shapes),
+            output_names=[output],
+            dynamic_shapes=dynamic_shapes,
+            verbose=False,
+        )
+        slimmed = onnxslim.slim(program.model_proto)
+    parameters = sum(p.numel() * p.element_size() for p in module.parameters())
+    onnx.save(
+        slimmed,
+        str(path),
+        save_as_external_data=parameters > _PROTOBUF_LIMIT,
+        location=f"{path.name}.data",
+    )
+    _check_interface(onnx.load(str(path), load_external_data=False), dynamic_shapes, output)
+
+
+def _check_interface(proto: Any, inputs: Sequence[str], output: str) -> None:
+    """Make sure that the written file keeps the names and axes of the contract."""
+    found_inputs = [value.name for value in proto.graph.input]
+    found_outputs = [value.name for value in proto.graph.output]
+    versions = [entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}]
+    if found_inputs != list(inputs) or found_outputs != [output] or versions != [OPSET]:
+        raise RuntimeError(
+            f"the ONNX exporter changed the interface: inputs {found_inputs}, "
+            f"outputs {found_outputs}, opset {versions}"
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' progress chatter and version notices away from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnxslim")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,130 @@
+"""Golden documents: known inputs with the logits that the reference gave.
+
+They travel in the bundle and hold no user text: random token ids over several shapes, and a few
+synthetic texts that also guard the segmenter.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from longform.errors import BundleError, ParityError
+from longform.inference.neural import NeuralScorer
+from longform.types import POSITION_FEATURES, Coverage, Document, Floats, Segment, SegmentedDocument
+
+LOGIT_TOLERANCE = {"fp32": 1e-3, "bf16": 0.25, "fp16": 0.1}
+"""Largest logit difference to the fp32 reference that each precision may show."""
+
+_SHAPES = ((1, 1), (1, 8), (3, 17), (9, 64), (2, 1_000_000))
+"""Segments and tokens of the golden documents; tokens are capped at the segment length."""
+
+_TEXTS = (
+    "本院认为，双方签订的合同合法有效，被告应当依约支付货款。" * 12,
+    "第一条 为了规范管理，制定本办法。“特别说明”：以下各项均须遵守！\n" * 9
+    + "The second part is written in English. It has 3.14 reasons to be here.",
+    "短文。",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GoldenDocument:
+    """One input, either a text or the token ids of its segments, with the reference's logits."""
+
+    text: str | None
+    segments: list[list[int]] | None
+    logits: Floats
+
+    def as_json(self) -> str:
+        """Return one line of `golden.jsonl`."""
+        logits = [float(value) for value in self.logits]
+        content = {"text": self.text} if self.text is not None else {"segments": self.segments}
+        return json.dumps({**content, "logits": logits}, ensure_ascii=False)
+
+
+def make_golden(reference: NeuralScorer, seed: int = 0) -> list[GoldenDocument]:
+    """Let the reference answer the golden inputs.
+
+    Args:
+        reference: The trained model in fp32.
+        seed: Of the random token ids.
+    """
+    generator = np.random.default_rng(seed)
+    tokenizer = reference.segmenter.tokenizer
+    limit = reference.segmenter.settings.segment_length
+    golden = []
+    for segments, tokens in _SHAPES:
+        ids = generator.integers(0, tokenizer.vocabulary_size, (segments, min(tokens, limit)))
+        rows = ids.tolist()
+        golden.append(GoldenDocument(None, rows, _score_segments(reference, rows)))
+    for text in _TEXTS:
+        logits = reference.score([Document("golden", text)]).logits[0]
+        golden.append(GoldenDocument(text, None, logits))
+    return golden
+
+
+def write_golden(path: Path, golden: list[GoldenDocument]) -> None:
+    """Write `golden.jsonl`."""
+    path.write_text("".join(item.as_json() + "\n" for item in golden), encoding="utf-8")
+
+
+def read_golden(path: Path) -> list[GoldenDocument]:
+    """Read `golden.jsonl`.
+
+    Raises:
+        BundleError: A line is not what `write_golden` writes.
+    """
+    golden = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            item = json.loads(line)
+            logits = np.array(item["logits"], dtype=np.float32)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(
+                "Each line of golden.jsonl must hold an input and its logits.",
+                found=f"line {number}: {error}",
+                fix="Train or export the bundle again.",
+            ) from error
+        golden.append(GoldenDocument(item.get("text"), item.get("segments"), logits))
+    return golden
+
+
+def check_golden(path: Path, scorer: NeuralScorer) -> float:
+    """Compare a scorer with the golden answers.
+
+    Returns:
+        The largest logit difference.
+
+    Raises:
+        ParityError: It is beyond the tolerance of the backend's precision.
+    """
+    worst = 0.0
+    for item in read_golden(path):
+        if item.text is not None:
+            logits = scorer.score([Document("golden", item.text)]).logits[0]
+        else:
+            logits = _score_segments(scorer, item.segments or [])
+        worst = max(worst, float(np.abs(logits - item.logits).max()))
+    info = scorer.backend.info
+    tolerance = LOGIT_TOLERANCE[info.precision]
+    if not worst <= tolerance:
+        raise ParityError(
+            f"The backend {info} must give the golden answers within {tolerance}.",
+            found=f"a logit difference of {worst:.4g}",
+            fix="Use another --backend on this machine.",
+        )
+    return worst
+
+
+def _score_segments(scorer: NeuralScorer, rows: list[list[int]]) -> Floats:
+    segments = tuple(Segment(0, 0, np.array(row, dtype=np.int32)) for row in rows)
+    positions = np.zeros((len(rows), POSITION_FEATURES), dtype=np.float32)
+    positions[:, 0] = np.arange(len(rows))
+    positions[:, 1] = np.arange(len(rows)) / len(rows)
+    positions[:, 2] = np.arange(1, len(rows) + 1) / len(rows)
+    document = SegmentedDocument(segments, positions, Coverage(0, 0, len(rows), len(rows)))
+    logits: Floats = scorer.score_readings(scorer.encode([document]), [positions])[0]
+    return logits

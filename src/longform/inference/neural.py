@@ -1,0 +1,90 @@
+"""The scorer of this project: segments of all documents share the encoder's batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from longform.backends.base import Backend
+from longform.errors import InputError
+from longform.inference.packing import (
+    TOKEN_BUDGET,
+    collate_segments,
+    pack_segments,
+    split_by_document,
+    stack_documents,
+)
+from longform.inference.scorer import Reading, Scores
+from longform.text.segmenter import Segmenter
+from longform.types import Document, Floats, SegmentedDocument
+
+
+class NeuralScorer:
+    """A segmenter and a backend.
+
+    Args:
+        segmenter: The one that the model was trained with.
+        backend: Runs the encoder and the head.
+        token_budget: Most padded tokens of an encoder batch.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, backend: Backend, token_budget: int = TOKEN_BUDGET
+    ) -> None:
+        self.segmenter = segmenter
+        self.backend = backend
+        self.token_budget = token_budget
+
+    def score(self, documents: Sequence[Document]) -> Scores:
+        """Score documents together; see `Scorer.score`."""
+        started = time.perf_counter()
+        segmented = self.segment(documents)
+        tokenized = time.perf_counter()
+        vectors = self.encode(segmented)
+        logits = self.score_readings(vectors, [document.positions for document in segmented])
+        return Scores(
+            logits=logits,
+            coverage=tuple(document.coverage for document in segmented),
+            tokenize_seconds=tokenized - started,
+            infer_seconds=time.perf_counter() - tokenized,
+        )
+
+    def read(self, documents: Sequence[Document]) -> list[Reading]:
+        """Encode documents; see `Scorer.read`."""
+        segmented = self.segment(documents)
+        vectors = self.encode(segmented)
+        return [Reading(*pair) for pair in zip(segmented, vectors, strict=True)]
+
+    def score_readings(self, vectors: list[Floats], positions: list[Floats]) -> Floats:
+        """Run the head; see `Scorer.score_readings`."""
+        return self.backend.score(*stack_documents(vectors, positions))
+
+    def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
+        """Cut documents into segments.
+
+        Raises:
+            InputError: A document has no token to read.
+        """
+        segmented = self.segmenter.segment_batch([document.text for document in documents])
+        for document, result in zip(documents, segmented, strict=True):
+            if not result.segments:
+                raise InputError(
+                    "A text must hold at least one character that can be read.",
+                    found=f"document '{document.id}' is empty or white space",
+                    fix="Leave it out, or give its text.",
+                )
+        return segmented
+
+    def encode(self, documents: Sequence[SegmentedDocument]) -> list[Floats]:
+        """Return float32 `[segments, width]` for each document."""
+        segments = [segment for document in documents for segment in document.segments]
+        rows = np.empty((len(segments), self.backend.info.vector_size), dtype=np.float32)
+        lengths = [len(segment.token_ids) for segment in segments]
+        for batch in pack_segments(lengths, self.token_budget):
+            collated = collate_segments(
+                [segments[index] for index in batch], self.segmenter.tokenizer.pad_id
+            )
+            rows[batch] = self.backend.encode(collated)
+        return split_by_document(rows, documents)

@@ -1,0 +1,81 @@
+"""Segments of many documents to encoder batches: sorted by length, filled to a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from longform.types import Floats, Integers, Segment, SegmentBatch, SegmentedDocument
+
+TOKEN_BUDGET = 4_096
+"""Padded tokens of one encoder batch on a CPU: enough to fill the matrix units, small enough for
+the activations of one layer to stay in the cache."""
+
+
+def pack_segments(
+    lengths: Sequence[int], token_budget: int = TOKEN_BUDGET
+) -> Iterator[list[int]]:
+    """Group segments of similar length into batches.
+
+    Args:
+        lengths: Tokens of each segment.
+        token_budget: Most padded tokens of a batch (rows times its longest row); a longer segment
+            makes a batch of its own.
+
+    Yields:
+        Indices of the segments of one batch, longest first. Each index comes once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batch: list[int] = []
+    for index in order:
+        # The first of a batch is its longest, so the batch's width never grows.
+        if batch and lengths[batch[0]] * (len(batch) + 1) > token_budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def collate_segments(segments: Sequence[Segment], pad_id: int) -> SegmentBatch:
+    """Pad segments to the longest of them."""
+    width = max(len(segment.token_ids) for segment in segments)
+    input_ids = np.full((len(segments), width), pad_id, dtype=np.int64)
+    attention_mask = np.zeros((len(segments), width), dtype=np.int64)
+    for row, segment in enumerate(segments):
+        length = len(segment.token_ids)
+        input_ids[row, :length] = segment.token_ids
+        attention_mask[row, :length] = 1
+    return SegmentBatch(input_ids, attention_mask)
+
+
+def stack_documents(
+    vectors: Sequence[Floats], positions: Sequence[Floats]
+) -> tuple[Floats, Floats, Floats]:
+    """Pad the segment vectors of documents to the document with most segments.
+
+    Args:
+        vectors: For each document, float32 `[its segments, width]`.
+        positions: For each document, float32 `[its segments, 4]`.
+
+    Returns:
+        Vectors `[docs, segments, width]`, mask `[docs, segments]` and positions
+        `[docs, segments, 4]`, all float32.
+    """
+    longest = max(len(rows) for rows in vectors)
+    count, width = len(vectors), vectors[0].shape[1]
+    stacked = np.zeros((count, longest, width), dtype=np.float32)
+    mask = np.zeros((count, longest), dtype=np.float32)
+    places = np.zeros((count, longest, positions[0].shape[1]), dtype=np.float32)
+    for row, (vector, position) in enumerate(zip(vectors, positions, strict=True)):
+        stacked[row, : len(vector)] = vector
+        mask[row, : len(vector)] = 1.0
+        places[row, : len(vector)] = position
+    return stacked, mask, places
+
+
+def split_by_document(rows: Floats, documents: Sequence[SegmentedDocument]) -> list[Floats]:
+    """Undo the joining of all documents' segments: `[all segments, width]` to one array each."""
+    counts: Integers = np.array([len(document.segments) for document in documents])
+    return list(np.split(rows, np.cumsum(counts)[:-1]))

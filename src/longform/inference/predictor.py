@@ -1,0 +1,205 @@
+"""Texts in, predictions out: the three-line interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from longform.backends.base import BackendInfo
+from longform.backends.choice import open_backend
+from longform.bundle import Bundle, load_bundle
+from longform.decision.evidence import leave_one_out
+from longform.decision.probabilities import softmax
+from longform.inference.golden import check_golden
+from longform.inference.neural import NeuralScorer
+from longform.inference.scorer import Reading, Scores
+from longform.text.segmenter import Segmenter
+from longform.text.tokenization import TextTokenizer
+from longform.types import Coverage, Document, Floats, LabelScore, Prediction
+
+_WINDOW_CHARACTERS = 400_000
+"""Characters scored together in bulk work: enough to fill batches, little enough to hold."""
+
+
+class Predictor:
+    """A bundle ready to answer. Use it as a context manager, or call `close`.
+
+    Args:
+        bundle: A verified bundle.
+        scorer: What reads the documents.
+    """
+
+    def __init__(self, bundle: Bundle, scorer: NeuralScorer) -> None:
+        self.bundle = bundle
+        self.scorer = scorer
+        self.labels: tuple[str, ...] = tuple(bundle.description.labels)
+        self.temperature = float(bundle.description.decision.get("temperature", 1.0))
+
+    @property
+    def backend_info(self) -> BackendInfo:
+        """What the model runs on."""
+        return self.scorer.backend.info
+
+    def predict(
+        self, texts: Sequence[str | Document], *, evidence: bool = False
+    ) -> list[Prediction]:
+        """Classify texts.
+
+        Args:
+            texts: Texts or documents. A text's id is its place in the list.
+            evidence: Also tell how much the answer rests on each part of the text.
+
+        Returns:
+            One prediction per text, in order.
+
+        Raises:
+            InputError: A text is empty; the message names it.
+        """
+        documents = as_documents(texts)
+        if not documents:
+            return []
+        if evidence:
+            return self._explain(documents)
+        return self.decide(documents, self.scorer.score(documents))
+
+    def decide(self, documents: Sequence[Document], scores: Scores) -> list[Prediction]:
+        """Turn scores into predictions."""
+        probabilities = softmax(scores.logits, self.temperature)
+        return [
+            self._prediction(document.id, row, coverage)
+            for document, row, coverage in zip(
+                documents, probabilities, scores.coverage, strict=True
+            )
+        ]
+
+    def iterate_scores(
+        self, documents: Iterable[Document]
+    ) -> Iterator[tuple[list[Document], Scores]]:
+        """Score any number of documents window by window, in order.
+
+        The next window is segmented while this one is encoded.
+        """
+        windows = _windows(documents)
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="segment") as ahead:
+            window = next(windows, None)
+            pending = ahead.submit(self.scorer.segment, window) if window is not None else None
+            while window is not None and pending is not None:
+                segmented = pending.result()
+                following = next(windows, None)
+                if following is not None:
+                    pending = ahead.submit(self.scorer.segment, following)
+                vectors = self.scorer.encode(segmented)
+                positions = [document.positions for document in segmented]
+                logits = self.scorer.score_readings(vectors, positions)
+                yield window, Scores(logits, tuple(item.coverage for item in segmented))
+                window = following
+
+    def warm_up(self) -> None:
+        """Run the largest segment once, so that the first answer is as fast as the others."""
+        self.scorer.backend.warm_up(self.bundle.description.knobs.segments.segment_length)
+
+    def check_golden(self) -> float:
+        """Compare this machine's answers with those stored in the bundle.
+
+        Returns:
+            The largest logit difference.
+
+        Raises:
+            ParityError: It is beyond the tolerance of the backend's precision.
+        """
+        return check_golden(self.bundle.path("golden.jsonl"), self.scorer)
+
+    def close(self) -> None:
+        """Free the backend."""
+        self.scorer.backend.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _explain(self, documents: list[Document]) -> list[Prediction]:
+        readings = self.scorer.read(documents)
+        logits = self.scorer.score_readings(
+            [reading.vectors for reading in readings],
+            [reading.document.positions for reading in readings],
+        )
+        coverage = tuple(reading.document.coverage for reading in readings)
+        predictions = self.decide(documents, Scores(logits, coverage))
+        return [
+            self._with_evidence(prediction, reading)
+            for prediction, reading in zip(predictions, readings, strict=True)
+        ]
+
+    def _with_evidence(self, prediction: Prediction, reading: Reading) -> Prediction:
+        evidence = leave_one_out(
+            reading.document,
+            reading.vectors,
+            self.scorer.score_readings,
+            self.labels,
+            self.temperature,
+        )
+        return Prediction(
+            prediction.id,
+            prediction.label,
+            prediction.score,
+            prediction.scores,
+            prediction.coverage,
+            evidence,
+        )
+
+    def _prediction(self, identity: str, probabilities: Floats, coverage: Coverage) -> Prediction:
+        order = (-probabilities).argsort(kind="stable")
+        scores = tuple(
+            LabelScore(self.labels[index], float(probabilities[index])) for index in order
+        )
+        return Prediction(identity, scores[0].label, scores[0].score, scores, coverage)
+
+
+def load(folder: str | Path, backend: str = "auto") -> Predictor:
+    """Verify a bundle and open it.
+
+    Args:
+        folder: A bundle, as `longform train` writes it.
+        backend: `onnx`, `openvino`, `torch`, or `auto` for the fastest on this machine.
+
+    Raises:
+        BundleError: The bundle is damaged, altered or too new.
+        InputError: The folder is no bundle, or the backend is unknown.
+        MissingExtraError: The backend's library is not installed.
+    """
+    bundle = load_bundle(Path(folder))
+    tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
+    segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
+    return Predictor(bundle, NeuralScorer(segmenter, open_backend(bundle, backend)))
+
+
+def as_documents(texts: Sequence[str | Document]) -> list[Document]:
+    """Give each bare text its place as id."""
+    if isinstance(texts, str):
+        texts = [texts]
+    return [
+        text if isinstance(text, Document) else Document(str(index), text)
+        for index, text in enumerate(texts)
+    ]
+
+
+def _windows(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    window: list[Document] = []
+    characters = 0
+    for document in documents:
+        window.append(document)
+        characters += len(document.text)
+        if characters >= _WINDOW_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window

@@ -1,0 +1,155 @@
+"""`LongTextClassifier`: an encoder of segments and a head over their vectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from longform.models.aggregators import AGGREGATORS, Place, first_vector
+from longform.models.configuration import LongTextConfig
+from longform.models.encoders import BagEncoder, PretrainedEncoder
+
+
+class Head(nn.Module):
+    """Segment vectors and their places to logits.
+
+    The document vector is the aggregate beside the first segment's vector, since the head of a
+    document often carries the signal.
+
+    Args:
+        config: The aggregator and the number of labels are read.
+    """
+
+    def __init__(self, config: LongTextConfig) -> None:
+        super().__init__()
+        width = config.vector_size
+        self.normalization = nn.LayerNorm(width)
+        self.place = Place(width)
+        self.aggregator = AGGREGATORS[config.aggregator](width, config)
+        self.dropout = nn.Dropout(config.dropout)
+        document_size = int(self.aggregator.output_size) + width  # type: ignore[arg-type]
+        self.classifier = nn.Linear(document_size, config.num_labels)
+
+    def forward(self, vectors: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        """Score documents.
+
+        Args:
+            vectors: float `[docs, segments, width]`.
+            mask: float or int `[docs, segments]`, 1 for real segments; they come first.
+            positions: float `[docs, segments, 4]`.
+
+        Returns:
+            float `[docs, labels]`, the logits.
+        """
+        real = mask.to(vectors.dtype).unsqueeze(-1)
+        placed = self.place(self.normalization(vectors), positions)
+        placed = self.dropout(placed) * real
+        document = torch.cat([self.aggregator(placed, mask), first_vector(placed)], dim=-1)
+        return self.classifier(self.dropout(document))
+
+
+class LongTextClassifier(PreTrainedModel):
+    """A classifier of documents of any length.
+
+    Two graphs: `encode` reads segments, of whichever documents; `head` reads one document's
+    segment vectors in order.
+    """
+
+    config_class = LongTextConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_ids"
+
+    def __init__(self, config: LongTextConfig, encoder_model: nn.Module | None = None) -> None:
+        super().__init__(config)
+        self.encoder: nn.Module = (
+            BagEncoder(config)
+            if config.encoder == "bag"
+            else PretrainedEncoder(config, encoder_model)
+        )
+        self.head = Head(config)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, BagEncoder):
+            # fastText's range: the mean of many embeddings starts near zero.
+            bound = 1.0 / module.tokens.embedding_dim
+            nn.init.uniform_(module.tokens.weight, -bound, bound)
+            nn.init.uniform_(module.pairs.weight, -bound, bound)
+        elif isinstance(module, nn.LSTM):
+            for name, parameter in module.named_parameters():
+                if name.startswith("weight_hh"):
+                    nn.init.orthogonal_(parameter)
+                elif name.startswith("weight_ih"):
+                    nn.init.xavier_uniform_(parameter)
+                else:
+                    nn.init.zeros_(parameter)
+        elif isinstance(module, Place):
+            # Places start without effect; training finds how much they matter.
+            nn.init.zeros_(module.modulation.weight)
+            nn.init.zeros_(module.modulation.bias)
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode segments: int64 `[segments, tokens]` twice -> float `[segments, width]`."""
+        return self.encoder(input_ids, attention_mask)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        segment_vectors: Tensor | None = None,
+        segment_mask: Tensor | None = None,
+        segment_positions: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Score documents, from their tokens or from vectors that were encoded before.
+
+        Args:
+            input_ids: int64 `[docs, segments, tokens]`.
+            attention_mask: int64 `[docs, segments, tokens]`; a segment without a token is padding.
+            segment_vectors: float `[docs, segments, width]`, instead of the two above.
+            segment_mask: int `[docs, segments]`; derived from `attention_mask` when absent.
+            segment_positions: float `[docs, segments, 4]`; when absent, each document is taken to
+                be read whole in segments of equal length.
+            labels: int64 `[docs]`, for the cross-entropy.
+
+        Returns:
+            Logits float `[docs, labels]`, and the mean loss when labels are given.
+
+        Raises:
+            ValueError: Neither tokens nor vectors are given.
+        """
+        if segment_vectors is None:
+            if input_ids is None:
+                raise ValueError("forward needs input_ids or segment_vectors")
+            if attention_mask is None:
+                attention_mask = torch.ones_like(input_ids)
+            if segment_mask is None:
+                segment_mask = attention_mask.amax(dim=-1)
+            segment_vectors = self._encode_real(input_ids, attention_mask, segment_mask)
+        elif segment_mask is None:
+            segment_mask = torch.ones(segment_vectors.shape[:2], device=segment_vectors.device)
+        if segment_positions is None:
+            segment_positions = even_positions(segment_mask)
+        logits = self.head(segment_vectors, segment_mask, segment_positions)
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _encode_real(self, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
+        """Encode the real segments of all documents as one batch and put them in their places."""
+        real = mask.to(torch.bool)
+        encoded = self.encode(input_ids[real], attention_mask[real])
+        vectors = encoded.new_zeros(*real.shape, encoded.shape[-1])
+        return vectors.masked_scatter(real.unsqueeze(-1), encoded)
+
+
+def even_positions(mask: Tensor) -> Tensor:
+    """Return positions `[docs, segments, 4]` of documents cut into segments of equal length."""
+    counts = mask.sum(dim=1, keepdim=True).clamp_min(1).to(torch.float32)
+    index = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32).unsqueeze(0)
+    index = index.expand(mask.shape[0], -1)
+    end = ((index + 1) / counts).clamp_max(1.0)
+    return torch.stack([index, index / counts, end, torch.zeros_like(index)], dim=-1)

@@ -1,0 +1,71 @@
+"""The configuration of a `LongTextClassifier`, in Hugging Face form."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from transformers import PretrainedConfig
+
+Aggregation = Literal["mean", "max", "attention", "lstm"]
+
+
+class LongTextConfig(PretrainedConfig):
+    """Everything that decides the shape of a model.
+
+    Args:
+        encoder: `bag`, or the `model_type` of a Hugging Face encoder.
+        encoder_config: For a Hugging Face encoder, its own configuration as a mapping.
+        vocabulary_size: Token ids that `bag` knows.
+        bag_dimension: Width of the embeddings of `bag`.
+        bag_buckets: Hash buckets for the token pairs of `bag`.
+        bag_token_dropout: Share of tokens and pairs left out of a training step of `bag`.
+        token_pooling: Token vectors to a segment vector, `cls` or `mean`.
+        aggregator: Segment vectors to a document vector.
+        aggregator_hidden: Width of the aggregator, of each direction for `lstm`.
+        lstm_layers: Layers of the aggregator `lstm`.
+        lstm_bidirectional: Whether it also reads the segments from the last to the first.
+        dropout: Share of features dropped before the aggregator and before the classifier.
+        segment_length: Tokens of a segment; stored so that a loaded model knows its limit.
+        **kwargs: Fields of `PretrainedConfig`, such as `id2label` and `problem_type`.
+    """
+
+    model_type = "longform"
+
+    def __init__(
+        self,
+        encoder: str = "bag",
+        encoder_config: dict[str, Any] | None = None,
+        vocabulary_size: int = 20_000,
+        bag_dimension: int = 128,
+        bag_buckets: int = 131_071,
+        bag_token_dropout: float = 0.3,
+        token_pooling: Literal["cls", "mean"] = "mean",
+        aggregator: Aggregation = "attention",
+        aggregator_hidden: int = 256,
+        lstm_layers: int = 1,
+        lstm_bidirectional: bool = True,
+        dropout: float = 0.1,
+        segment_length: int = 256,
+        **kwargs: Any,
+    ) -> None:
+        self.encoder = encoder
+        self.encoder_config = encoder_config
+        self.vocabulary_size = vocabulary_size
+        self.bag_dimension = bag_dimension
+        self.bag_buckets = bag_buckets
+        self.bag_token_dropout = bag_token_dropout
+        self.token_pooling = token_pooling
+        self.aggregator = aggregator
+        self.aggregator_hidden = aggregator_hidden
+        self.lstm_layers = lstm_layers
+        self.lstm_bidirectional = lstm_bidirectional
+        self.dropout = dropout
+        self.segment_length = segment_length
+        super().__init__(**kwargs)
+
+    @property
+    def vector_size(self) -> int:
+        """Width of a segment vector."""
+        if self.encoder_config is None:
+            return self.bag_dimension
+        return int(self.encoder_config["hidden_size"])

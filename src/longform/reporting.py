@@ -1,0 +1,69 @@
+"""How long work speaks to whoever waits for it: lines and progress bars on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[float], None]
+
+
+class Reporter:
+    """Says nothing. The default of every function that can take long, so that libraries stay quiet."""
+
+    def say(self, message: str) -> None:
+        """Tell one thing that was decided or found."""
+
+    @contextmanager
+    def track(self, description: str, total: float, unit: str = "documents") -> Iterator[Advance]:
+        """Show progress while the context lasts.
+
+        Args:
+            description: What is being done.
+            total: Amount of work.
+            unit: What is counted.
+
+        Yields:
+            A function to call with each amount done.
+        """
+        yield lambda amount: None
+
+
+class ConsoleReporter(Reporter):
+    """Speaks on standard error; progress bars appear only on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    def say(self, message: str) -> None:
+        """Print one line."""
+        self._console.print(message, markup=False)
+
+    @contextmanager
+    def track(self, description: str, total: float, unit: str = "documents") -> Iterator[Advance]:
+        """Show a bar with rate and remaining time."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit}  elapsed"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        hidden = not self._console.is_terminal
+        with Progress(*columns, console=self._console, disable=hidden, transient=True) as progress:
+            task = progress.add_task(description, total=total)
+            yield lambda amount: progress.advance(task, amount)

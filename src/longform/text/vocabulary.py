@@ -1,0 +1,51 @@
+"""A tokenizer trained on the user's own corpus, for models that start from nothing.
+
+Every Han character, kana and Hangul syllable is a token of its own, so that token pairs are the
+character bigrams that Chinese classifiers rest on; other scripts get byte-pair pieces of words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from longform.text.tokenization import TextTokenizer
+
+PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"
+
+_ALPHABET = 10_000
+"""Most different characters kept; rarer ones become the unknown token."""
+
+_LONE_CHARACTERS = Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{P}\p{S}]")
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> TextTokenizer:
+    """Learn a vocabulary.
+
+    Args:
+        texts: The training corpus, or a part of it. Validation texts have no place here.
+        vocabulary_size: Most tokens, the two special ones included.
+
+    Returns:
+        A tokenizer that adds no special tokens to a text.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN_TOKEN))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Split(_LONE_CHARACTERS, behavior="isolated"),
+            pre_tokenizers.Digits(individual_digits=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        min_frequency=2,
+        special_tokens=[PAD_TOKEN, UNKNOWN_TOKEN],
+        limit_alphabet=min(_ALPHABET, vocabulary_size - 2),
+        max_token_length=20,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return TextTokenizer(tokenizer.to_str())

@@ -1,0 +1,243 @@
+"""A training run, all its pieces built in sequence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longform.backends.torch import TorchBackend
+from longform.config import RunConfig
+from longform.data.labels import LabelMap
+from longform.errors import InputError
+from longform.models import LongTextClassifier
+from longform.reporting import Reporter
+from longform.text.segmenter import SEGMENTER_VERSION, Segmenter
+from longform.text.tokenization import TextTokenizer
+from longform.training.devices import Device, pick_device
+from longform.training.features import (
+    SegmentCollator,
+    SegmentDataset,
+    VectorDataset,
+    collate_vectors,
+)
+from longform.training.initialization import initialize, weights_digest
+from longform.training.trainer import HeadModel, LongTextTrainer, kind_of_training, set_seed
+from longform.training.vectors import VectorStore, default_cache_folder
+from longform.types import Document, Integers, SegmentedDocument
+
+_SEGMENTS_PER_STEP = 8
+"""Segments drawn per document and step when a pretrained encoder is fine-tuned."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """What training leaves: everything that a bundle is made of.
+
+    Attributes:
+        model: In evaluation mode, on the CPU, with its best weights.
+        tokenizer: The encoder's tokenizer.
+        labels: The classes.
+        config: The run, as it was resolved.
+        encoder_digest: SHA-256 of the encoder's weights.
+        metrics: Of the validation documents: accuracy and macro-F1.
+        summary: What training did: documents, coverage, steps, seconds.
+    """
+
+    model: LongTextClassifier
+    tokenizer: TextTokenizer
+    labels: LabelMap
+    config: RunConfig
+    encoder_digest: str
+    metrics: dict[str, float]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Training or validation documents, segmented, with their class numbers."""
+
+    documents: list[SegmentedDocument]
+    labels: Integers
+
+
+def fit(
+    config: RunConfig,
+    train: Sequence[Document],
+    validation: Sequence[Document],
+    folder: Path,
+    reporter: Reporter | None = None,
+) -> TrainedModel:
+    """Train a classifier.
+
+    Args:
+        config: The run.
+        train: Labelled documents to learn from.
+        validation: Labelled documents that choose the best epoch; no label is new in them.
+        folder: For checkpoints; a run found there is continued.
+        reporter: Told what was decided and how it goes.
+
+    Raises:
+        InputError: The documents or the encoder cannot be trained on.
+        ConfigError: Settings that do not fit each other or the encoder.
+    """
+    reporter = reporter or Reporter()
+    started = time.perf_counter()
+    set_seed(config.seed)
+    labels = LabelMap.from_documents(train)
+    label_ids = labels.ids(train), labels.ids(validation)
+    device = pick_device()
+    reporter.say(f"Device: {device.name} ({device.reason}).")
+    model, tokenizer = initialize(config, labels, (document.text for document in train))
+    segmenter = Segmenter(tokenizer, config.segment_settings())
+    parts = [
+        _segment(segmenter, documents, ids, reporter)
+        for documents, ids in zip((train, validation), label_ids, strict=True)
+    ]
+    coverage = _coverage(parts[0].documents)
+    reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
+    trainer = _build_trainer(model, config, segmenter, parts, folder, device, reporter)
+    steps = trainer.fit(reporter)
+    metrics = trainer.evaluate()
+    summary = {
+        "documents": len(train),
+        "validation_documents": len(validation),
+        "coverage": coverage,
+        "kind": kind_of_training(config),
+        "device": device.name,
+        "steps": steps,
+        "epochs": round(float(trainer.state.epoch or 0), 2),
+        "seconds": round(time.perf_counter() - started, 1),
+        "segmenter_version": SEGMENTER_VERSION,
+    }
+    return TrainedModel(
+        model=model.cpu().eval(),
+        tokenizer=tokenizer,
+        labels=labels,
+        config=config,
+        encoder_digest=weights_digest(model.encoder),
+        metrics={
+            "accuracy": float(metrics["eval_accuracy"]),
+            "macro_f1": float(metrics["eval_macro_f1"]),
+        },
+        summary=summary,
+    )
+
+
+def _segment(
+    segmenter: Segmenter, documents: Sequence[Document], labels: Integers, reporter: Reporter
+) -> _Part:
+    segmented = []
+    with reporter.track("Segmenting", len(documents)) as advance:
+        for document, result in zip(
+            documents, segmenter.iterate([document.text for document in documents]), strict=True
+        ):
+            if not result.segments:
+                raise InputError(
+                    "Every training document must hold text.",
+                    found=f"document '{document.id}' gives no token",
+                    fix="Remove the row, or fill it in.",
+                )
+            segmented.append(result)
+            advance(1)
+    return _Part(segmented, labels)
+
+
+def _build_trainer(
+    model: LongTextClassifier,
+    config: RunConfig,
+    segmenter: Segmenter,
+    parts: list[_Part],
+    folder: Path,
+    device: Device,
+    reporter: Reporter,
+) -> LongTextTrainer:
+    kind = kind_of_training(config)
+    if kind == "frozen":
+        datasets = _vector_datasets(model, config, segmenter, parts, device, reporter)
+        return LongTextTrainer(
+            HeadModel(model.head),
+            config,
+            folder,
+            device,
+            reporter,
+            train_dataset=datasets[0],
+            eval_dataset=datasets[1],
+            data_collator=collate_vectors,
+        )
+    limit = config.max_train_segments
+    if limit is None and kind == "fine-tuning":
+        limit = _SEGMENTS_PER_STEP
+        reporter.say(
+            f"Each step draws {limit} segments of a document (max_train_segments); validation "
+            "and serving read all."
+        )
+    train, validation = parts
+    return LongTextTrainer(
+        model,
+        config,
+        folder,
+        device,
+        reporter,
+        train_dataset=SegmentDataset(train.documents, train.labels, limit),
+        eval_dataset=SegmentDataset(validation.documents, validation.labels),
+        data_collator=SegmentCollator(segmenter.tokenizer.pad_id),
+    )
+
+
+def _vector_datasets(
+    model: LongTextClassifier,
+    config: RunConfig,
+    segmenter: Segmenter,
+    parts: list[_Part],
+    device: Device,
+    reporter: Reporter,
+) -> list[VectorDataset]:
+    """Encode every segment once, or find its vector from an earlier run."""
+    backend = TorchBackend(model, "bf16" if device.bf16 else "fp32", device.name)
+    # The prefix is part of the token ids, which each vector is found by.
+    key = [weights_digest(model.encoder), config.token_pooling, backend.info.precision]
+    with VectorStore(default_cache_folder(), key, backend.info.vector_size) as store:
+        known = len(store)
+        vectors = [
+            store.vectors(part.documents, backend.encode, segmenter.tokenizer.pad_id, reporter)
+            for part in parts
+        ]
+        reporter.say(
+            f"Segment vectors: {len(store) - known:,} encoded now, {known:,} found in the cache."
+        )
+    return [
+        VectorDataset(rows, [document.positions for document in part.documents], part.labels)
+        for rows, part in zip(vectors, parts, strict=True)
+    ]
+
+
+def _coverage(documents: Sequence[SegmentedDocument]) -> dict[str, Any]:
+    total = np.array([document.coverage.tokens_total for document in documents])
+    used = np.array([document.coverage.tokens_used for document in documents])
+    segments = sum(document.coverage.segments_used for document in documents)
+    return {
+        "tokens_total": int(total.sum()),
+        "tokens_used": int(used.sum()),
+        "share": round(float(used.sum() / max(total.sum(), 1)), 6),
+        "segments_used": segments,
+        "truncated_documents": int(sum(document.coverage.truncated for document in documents)),
+        "median_tokens": int(np.median(total)),
+        "longest_tokens": int(total.max()),
+    }
+
+
+def _describe(coverage: dict[str, Any], train: int, validation: int, classes: int) -> str:
+    text = (
+        f"{train:,} documents to train on and {validation:,} to validate on, {classes} classes; "
+        f"median {coverage['median_tokens']:,} tokens, longest {coverage['longest_tokens']:,}; "
+        f"{coverage['segments_used']:,} segments; "
+        f"{100 * coverage['share']:.1f} % of all tokens are read"
+    )
+    if coverage["truncated_documents"]:
+        text += f" ({coverage['truncated_documents']:,} documents are not read whole)"
+    return text + "."

@@ -1,0 +1,99 @@
+"""What a training run shows while it runs, and the marks that tell complete checkpoints."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from longform.reporting import Advance, Reporter
+
+COMPLETE = "complete"
+"""File that is written into a checkpoint folder when everything else in it is on disk."""
+
+
+class ProgressCallback(TrainerCallback):
+    """A bar over the optimiser steps, and one line per validation.
+
+    Args:
+        reporter: Where to say it.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._stack = ExitStack()
+        self._advance: Advance | None = None
+        self._loss = float("nan")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Open the bar."""
+        self._advance = self._stack.enter_context(
+            self._reporter.track("Training", state.max_steps, unit="steps")
+        )
+        self._advance(state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Move the bar."""
+        if self._advance is not None:
+            self._advance(1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Remember the loss for the next line."""
+        self._loss = (logs or {}).get("loss", self._loss)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Say how the model does on the validation documents."""
+        if metrics is None or self._advance is None:
+            return
+        self._reporter.say(
+            f"  epoch {state.epoch or 0:5.1f}   training loss {self._loss:.4f}   "
+            f"validation loss {metrics['eval_loss']:.4f}   "
+            f"accuracy {100 * metrics['eval_accuracy']:.2f}   "
+            f"macro-F1 {100 * metrics['eval_macro_f1']:.2f}"
+        )
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Mark the checkpoint that was just written as complete."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        (folder / COMPLETE).touch()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Close the bar."""
+        self._stack.close()
+        self._advance = None
+
+
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was written to its end, if there is one."""
+    complete = [
+        path.parent
+        for path in folder.glob(f"checkpoint-*/{COMPLETE}")
+        if path.parent.name.removeprefix("checkpoint-").isdigit()
+    ]
+    return max(
+        complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None
+    )

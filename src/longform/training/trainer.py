@@ -1,0 +1,183 @@
+"""`transformers.Trainer` with our loss, metrics and manners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.trainer_callback import ProgressCallback as TqdmCallback
+
+from longform.config import RunConfig
+from longform.evaluation.metrics import accuracy, macro_f1
+from longform.models.classifier import Head
+from longform.reporting import Reporter
+from longform.training.devices import Device
+from longform.training.losses import cross_entropy
+from longform.training.progress import ProgressCallback, last_complete_checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The defaults that depend on what is trained."""
+
+    learning_rate: float
+    epochs: float
+
+
+RECIPES = {
+    "bag": Recipe(learning_rate=5e-3, epochs=20),
+    "frozen": Recipe(learning_rate=1e-3, epochs=30),
+    "fine-tuning": Recipe(learning_rate=2e-5, epochs=3),
+}
+
+
+def kind_of_training(config: RunConfig) -> str:
+    """Return the key of `RECIPES` that a configuration falls under."""
+    if config.encoder == "bag":
+        return "bag"
+    return "frozen" if config.frozen else "fine-tuning"
+
+
+class HeadModel(nn.Module):
+    """The head alone, for training on vectors that a frozen encoder gave.
+
+    Args:
+        head: Trained in place.
+    """
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(
+        self,
+        segment_vectors: Tensor,
+        segment_mask: Tensor,
+        segment_positions: Tensor,
+        labels: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
+        """Score documents; shapes as in `Head.forward`. The loss is the Trainer's."""
+        logits = self.head(segment_vectors, segment_mask, segment_positions)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class LongTextTrainer(Trainer):
+    """Trains a `LongTextClassifier`, or its head alone.
+
+    Args:
+        model: What to train.
+        config: The run.
+        folder: Where checkpoints go.
+        device: Decides the precision.
+        reporter: Told how training goes.
+        **kwargs: Datasets and collator, as `transformers.Trainer` takes them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: RunConfig,
+        folder: Path,
+        device: Device,
+        reporter: Reporter,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=_arguments(config, folder, device),
+            compute_loss_func=cross_entropy(config.label_smoothing_factor),
+            compute_metrics=_metrics,
+            callbacks=[
+                EarlyStoppingCallback(config.early_stopping_patience),
+                ProgressCallback(reporter),
+            ],
+            **kwargs,
+        )
+        # Their lines go to standard output, which belongs to --json.
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(TqdmCallback)
+
+    def fit(self, reporter: Reporter) -> int:
+        """Train, from the last complete checkpoint where there is one, and keep the best model.
+
+        Returns:
+            The optimiser steps done, those before a resumption included.
+        """
+        checkpoint = last_complete_checkpoint(Path(str(self.args.output_dir)))
+        if checkpoint is not None:
+            reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return int(self.state.global_step)
+
+
+def _arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArguments:
+    recipe = RECIPES[kind_of_training(config)]
+    epochs = config.num_train_epochs if config.num_train_epochs is not None else recipe.epochs
+    return TrainingArguments(
+        output_dir=str(folder),
+        learning_rate=config.learning_rate or recipe.learning_rate,
+        num_train_epochs=epochs,
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        per_device_eval_batch_size=config.per_device_eval_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        max_grad_norm=config.max_grad_norm,
+        weight_decay=config.weight_decay,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        bf16=_use_bf16(config, device),
+        use_cpu=device.name == "cpu",
+        seed=config.seed,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_steps=config.logging_steps,
+        save_total_limit=config.save_total_limit,
+        load_best_model_at_end=True,
+        metric_for_best_model="macro_f1",
+        greater_is_better=True,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=device.name == "cuda",
+        log_level="error",
+    )
+
+
+def _use_bf16(config: RunConfig, device: Device) -> bool:
+    if config.bf16 is not None:
+        return config.bf16
+    # Small models gain nothing: their time goes into memory, not into matrix products.
+    return device.bf16 and kind_of_training(config) == "fine-tuning"
+
+
+def _metrics(prediction: EvalPrediction) -> dict[str, float]:
+    logits = prediction.predictions
+    logits = logits[0] if isinstance(logits, tuple) else logits
+    labels = np.asarray(prediction.label_ids, dtype=np.int64)
+    predicted = np.asarray(logits).argmax(axis=-1)
+    return {
+        "accuracy": accuracy(labels, predicted),
+        "macro_f1": macro_f1(labels, predicted, np.asarray(logits).shape[-1]),
+    }
+
+
+def set_seed(seed: int) -> None:
+    """Seed torch, numpy and Python, for the weights as well as for the order of documents."""
+    from transformers import set_seed as set_all_seeds
+
+    set_all_seeds(seed)
+    torch.use_deterministic_algorithms(False)
