@@ -49,8 +49,9 @@ class Knobs(BaseModel):
 class BundleDescription(BaseModel):
     """The content of `longform.json`: all that predicting needs to know beside the weights."""
 
-    # An unknown key could change the answers, so it is refused and not skipped.
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An unknown key could change the answers, so it is refused and not skipped; a NaN stays one,
+    # for the writer to refuse, and does not become a null.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     format_version: int = Field(FORMAT_VERSION, ge=1, strict=True)
     longform_version: str = longform.__version__
@@ -111,8 +112,11 @@ def file_digest(path: Path) -> str:
 
 
 def write_description(folder: Path, description: BundleDescription) -> None:
-    """Write `longform.json` into a staging folder."""
-    # Two steps, since pydantic writes a NaN as null; here it is an error.
+    """Write `longform.json` into a staging folder.
+
+    Raises:
+        ValueError: The training summary, the metrics or the decision hold a NaN or an infinity.
+    """
     content = description.model_dump(mode="json")
     text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
     (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")

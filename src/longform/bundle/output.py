@@ -11,7 +11,12 @@ from pathlib import Path
 from longform.bundle.filesystem import CANNOT_EXCHANGE, FileSystem
 from longform.bundle.layout import MANIFEST_FILE
 from longform.bundle.manifest import list_files, read_manifest
-from longform.bundle.places import current_folder, new_neighbour, resolve_target
+from longform.bundle.places import (
+    current_folder,
+    new_neighbour,
+    outside_staging,
+    resolve_target,
+)
 from longform.errors import BundleError, InputError, LongformError
 
 DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -77,7 +82,7 @@ def explaining(
         if only is not None and error.errno not in only:
             raise
         is_full = error.errno in DISK_IS_FULL
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{outside_staging(Path(error.filename))}: " if error.filename else ""
         raise kind(
             f"The bundle must be written to {target}, and the file system refused.",
             found=f"{where}{error.strerror or error}",

@@ -61,5 +61,13 @@ def neighbours(target: Path) -> list[Path]:
     return sorted(path for path in target.parent.iterdir() if path.name.startswith(prefixes))
 
 
+def outside_staging(path: Path) -> Path:
+    """Return the folder that a staging folder lies in for a path in one, else `path` itself."""
+    for depth, part in enumerate(path.parts):
+        if part.startswith(".") and ".staging-" in part:
+            return Path(*path.parts[:depth])
+    return path
+
+
 def _prefix(target: Path, kind: Kind) -> str:
     return f".{target.name}.{kind}-"
