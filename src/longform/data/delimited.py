@@ -13,7 +13,7 @@ from longform.errors import InputError
 
 _SEPARATORS = (",", "\t", ";", "|")
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
-_SAMPLE = 1 << 20
+_SAMPLE = 1 << 18
 """Characters that separator and quoting are judged on."""
 _LONGEST_FIELD = 1 << 28
 """Characters; the csv module's own 131,072 is short for a long document, and without a limit an
@@ -25,7 +25,7 @@ def open_delimited(source: Source, columns: tuple[str, ...]) -> Table:
 
     The separator is the one that makes most of `columns` appear in the header. Tab-separated files
     are written with and without csv quoting; quotes are taken as quoting only where all of them
-    in the first million characters can be.
+    in the first quarter of a million characters can be.
 
     Raises:
         InputError: The file holds white space only.

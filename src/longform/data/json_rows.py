@@ -124,8 +124,8 @@ class _Window:
                 raise _describe(self._source, self._line + error.lineno - 1, error) from error
             except (ValueError, RecursionError) as error:
                 raise _describe(self._source, self._current_line(), error) from error
-            # A number that touches the end of what was read may go on.
-            if end < len(self._text) or not self._read_more():
+            # A number near the end of what was read may go on: 1 as 1.5 or 1e-5.
+            if end + len("e-5") <= len(self._text) or not self._read_more():
                 self._pass_to(end)
                 return value
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longform.data.labels import LabelMap
+from longform.errors import InputError
+from longform.types import Document
+
+
+def documents(*labels: str | None) -> list[Document]:
+    return [Document(f"r{n}", f"text {n}", label) for n, label in enumerate(labels)]
+
+
+@given(st.lists(st.text(min_size=1), min_size=2, unique=True))
+def test_order_depends_on_the_names_alone_and_ids_give_the_names_back(names):
+    given_order = documents(*names)
+    labels = LabelMap.from_documents(given_order)
+    assert labels == LabelMap.from_documents(given_order[::-1] + given_order)
+    assert labels.names == tuple(sorted(names))
+    numbers = labels.ids(given_order)
+    assert numbers.dtype == np.int64
+    assert [labels.id2label[str(number)] for number in numbers] == names
+    assert [labels.label2id[name] for name in names] == numbers.tolist()
+
+
+def test_r13_labels_that_look_like_numbers_stay_strings():
+    labels = LabelMap.from_documents(documents("10", "2", "010", "-1"))
+    assert labels.names == ("-1", "010", "10", "2")
+    assert labels.id2label == {"0": "-1", "1": "010", "2": "10", "3": "2"}
+    assert len(labels) == 4
+
+
+def test_no_documents_give_an_empty_int64_array():
+    numbers = LabelMap(("a", "b")).ids([])
+    assert numbers.shape == (0,)
+    assert numbers.dtype == np.int64
+
+
+def test_r13_one_class_only():
+    with pytest.raises(InputError, match="one class only: '农业' in 2 documents"):
+        LabelMap.from_documents(documents("农业", "农业"))
+    with pytest.raises(InputError, match="no documents"):
+        LabelMap.from_documents([])
+
+
+def test_r10_labels_unknown_in_training_are_named_with_counts_and_ids():
+    labels = LabelMap.from_documents(documents("农业", "体育"))
+    with pytest.raises(InputError) as caught:
+        labels.ids(documents("农业", "法律", "军事", "法律"))
+    message = str(caught.value)
+    assert "'法律' (2 documents, first id r1)" in message
+    assert "'军事' (1 document, first id r2)" in message
+    assert "knows '体育', '农业'" in message
+    assert "add such documents to the training data" in message
+
+
+def test_r14_many_unknown_labels_give_a_short_message():
+    labels = LabelMap.from_documents(documents(*(f"known{n}" for n in range(5000))))
+    with pytest.raises(InputError, match="and 1,990 more") as caught:
+        labels.ids(documents(*(f"new{n}" for n in range(2000))))
+    assert len(str(caught.value)) < 1500
+
+
+def test_documents_without_a_label_are_named():
+    with pytest.raises(InputError, match="1 of 2 without one, ids r1"):
+        LabelMap.from_documents(documents("a", None))
+    with pytest.raises(InputError, match="without one"):
+        LabelMap(("a", "b")).ids(documents("a", None))
