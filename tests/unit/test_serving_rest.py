@@ -6,9 +6,11 @@ import re
 import signal
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from serving_stub import StubPredictor, expected_score
@@ -267,6 +269,44 @@ def test_r78_a_taken_port_is_named_with_the_way_out():
 def test_a_host_that_is_not_ours_is_named():
     with pytest.raises(InputError, match=r"192\.0\.2\.1.*--host"):
         bind(ServerSettings(host="192.0.2.1", port=0))
+
+
+def test_r73_waiting_work_of_a_client_that_left_is_dropped(stub):
+    settings = ServerSettings(port=0)
+    listener = bind(settings)
+    service = PredictionService(lambda: stub)
+    server = uvicorn.Server(uvicorn.Config(create_app(service, settings), log_config=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    service.wait_until_opened(5)
+    held = socket.create_connection(listener.getsockname()[:2])
+    leaving = socket.create_connection(listener.getsockname()[:2])
+    with held, leaving:
+        held.sendall(raw_request("hold"))
+        assert stub.started.wait(5)
+        leaving.sendall(raw_request("never read"))
+        wait_until(lambda: service.pending_requests == 2)
+        leaving.close()
+        wait_until(lambda: service.pending_requests == 1)
+        stub.release.set()
+        assert held.recv(20).startswith(b"HTTP/1.1 200")
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
+    assert stub.seen == ["hold"]
+
+
+def raw_request(text: str) -> bytes:
+    body = json.dumps({"text": text}).encode()
+    return b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def wait_until(holds, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not holds():
+        assert time.monotonic() < deadline
+        pause.wait(0.01)
 
 
 def test_r80_sigterm_ends_the_server_and_tells_the_caller(stub):
