@@ -1,0 +1,245 @@
+"""A predictor held against labelled documents: the figures, without a picture of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from longform.data.labels import LabelMap
+from longform.errors import InputError
+from longform.evaluation import metrics
+from longform.evaluation.intervals import wilson_interval
+from longform.evaluation.mistakes import Mistake, WorstMistakes
+from longform.reporting import Reporter
+from longform.types import Coverage, Document, Floats, Integers
+
+if TYPE_CHECKING:
+    # Only named here: the predictor brings every runtime, and the figures need none.
+    from longform.inference.predictor import Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageTotals:
+    """How much of all documents was read.
+
+    Attributes:
+        reasons: Why tokens were left out -> number of documents; empty when nothing was.
+    """
+
+    tokens_total: int
+    tokens_used: int
+    segments_total: int
+    segments_used: int
+    truncated_documents: int
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_coverages(cls, coverages: Iterable[Coverage]) -> CoverageTotals:
+        """Add up the coverage of documents."""
+        coverages = tuple(coverages)
+        reasons = Counter(item.reason or "unknown" for item in coverages if item.truncated)
+        return cls(
+            sum(item.tokens_total for item in coverages),
+            sum(item.tokens_used for item in coverages),
+            sum(item.segments_total for item in coverages),
+            sum(item.segments_used for item in coverages),
+            sum(item.truncated for item in coverages),
+            dict(reasons.most_common()),
+        )
+
+    @property
+    def share(self) -> float:
+        """Share of the tokens that were read; 1 when there are none."""
+        return self.tokens_used / self.tokens_total if self.tokens_total else 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields and the share."""
+        return {**asdict(self), "share": self.share}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a bundle made of labelled documents. Every figure follows from these fields.
+
+    Attributes:
+        label_names: Names of the classes, in the order of the logits.
+        labels: int64 `[docs]`, the true class of each document.
+        predicted: int64 `[docs]`, the class it was given.
+        scores: float32 `[docs]`, the probability of that class.
+        tokens: int64 `[docs]`, the length of each whole document in tokens.
+        coverage: How much was read.
+        mistakes: The most certain mistakes, most certain first.
+        seconds: Wall time from the first text to the last decision.
+        backend: What the model ran on.
+        bundle_name: Name of the bundle's folder.
+        bundle_digest: SHA-256 that stands for the bundle.
+        data: What the documents are called, for example the name of their file.
+        created: When it was measured.
+    """
+
+    label_names: tuple[str, ...]
+    labels: Integers
+    predicted: Integers
+    scores: Floats
+    tokens: Integers
+    coverage: CoverageTotals
+    mistakes: tuple[Mistake, ...]
+    seconds: float
+    backend: str
+    bundle_name: str
+    bundle_digest: str
+    data: str = ""
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return len(self.labels)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return metrics.accuracy(self.labels, self.predicted)
+
+    @cached_property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Approximate 95 % interval of the accuracy."""
+        return wilson_interval(int((self.labels == self.predicted).sum()), self.documents)
+
+    @cached_property
+    def majority_accuracy(self) -> float:
+        """Accuracy of always answering the most frequent true label: what any model must beat."""
+        return float(np.bincount(self.labels).max()) / self.documents if self.documents else 0.0
+
+    @cached_property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that occur as label or as prediction."""
+        return metrics.macro_f1(self.labels, self.predicted, len(self.label_names))
+
+    @cached_property
+    def per_class(self) -> list[metrics.ClassScores]:
+        """Precision, recall and F1 of every class, in the order of `label_names`."""
+        return metrics.per_class(self.labels, self.predicted, self.label_names)
+
+    @cached_property
+    def by_length(self) -> list[metrics.LengthScores]:
+        """Accuracy and macro-F1 for each bucket of document length."""
+        return metrics.by_length(self.labels, self.predicted, self.tokens, len(self.label_names))
+
+    @cached_property
+    def calibration(self) -> tuple[float, list[metrics.CalibrationBin]]:
+        """Expected calibration error and the bins it was computed from."""
+        return metrics.calibration(self.scores.tolist(), (self.labels == self.predicted).tolist())
+
+    @cached_property
+    def confusion(self) -> Integers:
+        """Number of documents, int64 `[true class, predicted class]`."""
+        return metrics.confusion_matrix(self.labels, self.predicted, len(self.label_names))
+
+    @property
+    def documents_per_second(self) -> float:
+        """Documents answered in a second."""
+        return self.documents / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens read in a second; those left out do not count."""
+        return self.coverage.tokens_used / self.seconds if self.seconds > 0 else 0.0
+
+    def confusions(self) -> list[tuple[str, str, int]]:
+        """Return true label, predicted label and number of documents, most documents first."""
+        wrong = self.confusion - np.diag(np.diag(self.confusion))
+        pairs = sorted(np.argwhere(wrong).tolist(), key=lambda pair: -wrong[pair[0], pair[1]])
+        names = self.label_names
+        return [(names[row], names[column], int(wrong[row, column])) for row, column in pairs]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all figures as one JSON object: finite numbers, shares as fractions of 1.
+
+        It holds labels and ids and no text of a document.
+        """
+        error, bins = self.calibration
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "majority_accuracy": self.majority_accuracy,
+            "macro_f1": self.macro_f1,
+            "documents": self.documents,
+            "seconds": self.seconds,
+            "documents_per_second": self.documents_per_second,
+            "tokens_per_second": self.tokens_per_second,
+            "backend": self.backend,
+            "bundle": {"name": self.bundle_name, "digest": self.bundle_digest},
+            "data": self.data,
+            "created": self.created.isoformat(timespec="seconds"),
+            "coverage": self.coverage.as_dict(),
+            "per_class": [asdict(scores) for scores in self.per_class],
+            "by_length": [asdict(scores) for scores in self.by_length],
+            "calibration": {"error": error, "bins": [asdict(item) for item in bins]},
+            "confusions": [
+                {"label": label, "predicted": predicted, "documents": count}
+                for label, predicted, count in self.confusions()
+            ],
+            "mistakes": [mistake.as_dict() for mistake in self.mistakes],
+        }
+
+
+def evaluate(
+    predictor: Predictor, documents: Sequence[Document], reporter: Reporter, *, data: str = ""
+) -> Evaluation:
+    """Classify labelled documents and keep what the figures need.
+
+    Args:
+        predictor: An open bundle.
+        documents: Documents with labels.
+        reporter: Shows the progress.
+        data: What the documents are called, for the report.
+
+    Raises:
+        InputError: There are no documents, one has no label or one that the bundle does not know,
+            or one has no character that can be read.
+    """
+    if not documents:
+        raise InputError(
+            "An evaluation needs at least one labelled document.",
+            found=f"none in {data}" if data else "none",
+            fix="Give a file that holds documents with their labels.",
+        )
+    label_map = LabelMap(tuple(predictor.labels))
+    # Before the work begins: a wrong label must not come to light after minutes.
+    labels = label_map.ids(documents)
+    predicted: list[int] = []
+    certainties: list[float] = []
+    coverages: list[Coverage] = []
+    worst = WorstMistakes()
+    started = time.perf_counter()
+    with reporter.track("evaluating", total=len(documents)) as advance:
+        for window, scores in predictor.iterate_scores(documents):
+            for document, prediction in zip(window, predictor.decide(window, scores), strict=True):
+                predicted.append(label_map.label2id[prediction.label])
+                certainties.append(prediction.score)
+                coverages.append(prediction.coverage)
+                worst.add(document, prediction)
+            advance(len(window))
+    seconds = time.perf_counter() - started
+    return Evaluation(
+        label_names=label_map.names,
+        labels=labels,
+        predicted=np.array(predicted, dtype=np.int64),
+        scores=np.array(certainties, dtype=np.float32),
+        tokens=np.array([item.tokens_total for item in coverages], dtype=np.int64),
+        coverage=CoverageTotals.from_coverages(coverages),
+        mistakes=worst.most_certain_first(),
+        seconds=seconds,
+        backend=str(predictor.backend_info),
+        bundle_name=predictor.bundle.folder.name,
+        bundle_digest=predictor.bundle.digest,
+        data=data,
+    )

@@ -1,0 +1,91 @@
+"""The mistakes that a person should look at first: those the model was most certain of."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from longform.types import Document, Prediction
+
+MAX_MISTAKES = 20
+"""Mistakes that are shown, the most certain ones."""
+
+EXCERPT_CHARACTERS = 200
+_READ_FOR_EXCERPT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A document whose predicted label is not its own.
+
+    Attributes:
+        id: The document's id.
+        label: Its true label.
+        predicted: The label it was given.
+        score: Probability of the predicted label.
+        label_score: Probability of the true label.
+        tokens: Length of the whole document.
+        excerpt: The beginning of its text on one line, without what cannot be seen.
+    """
+
+    id: str
+    label: str
+    predicted: str
+    score: float
+    label_score: float
+    tokens: int
+    excerpt: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields without the excerpt: logs are no place for texts of documents."""
+        content = asdict(self)
+        del content["excerpt"]
+        return content
+
+
+class WorstMistakes:
+    """Keeps the most certain mistakes of any number of documents; of equal ones, the first."""
+
+    def __init__(self, limit: int = MAX_MISTAKES) -> None:
+        self._limit = limit
+        self._heap: list[tuple[float, int, Mistake]] = []
+        self._seen = 0
+
+    def add(self, document: Document, prediction: Prediction) -> None:
+        """Look at the answer for a labelled document."""
+        self._seen += 1
+        if prediction.label == document.label:
+            return
+        if len(self._heap) == self._limit and prediction.score <= self._heap[0][0]:
+            return
+        mistake = Mistake(
+            id=document.id,
+            label=str(document.label),
+            predicted=prediction.label,
+            score=prediction.score,
+            label_score=next(s.score for s in prediction.scores if s.label == document.label),
+            tokens=prediction.coverage.tokens_total,
+            excerpt=make_excerpt(document.text),
+        )
+        # No two numbers are equal, so mistakes themselves are never compared.
+        heapq.heappush(self._heap, (prediction.score, -self._seen, mistake))
+        if len(self._heap) > self._limit:
+            heapq.heappop(self._heap)
+
+    def most_certain_first(self) -> tuple[Mistake, ...]:
+        """Return what was kept."""
+        return tuple(mistake for *_, mistake in sorted(self._heap, reverse=True))
+
+
+def make_excerpt(text: str) -> str:
+    """Return the beginning of a text on one line.
+
+    Controls, marks of writing direction and halves of characters become spaces: they could make a
+    page show something else than what was read.
+    """
+    head = text.lstrip()[:_READ_FOR_EXCERPT]
+    words = "".join(character if character.isprintable() else " " for character in head).split()
+    line = " ".join(words)
+    is_cut = len(line) > EXCERPT_CHARACTERS or len(text.lstrip()) > _READ_FOR_EXCERPT
+    return line[:EXCERPT_CHARACTERS].rstrip() + ("…" if is_cut else "")
