@@ -81,8 +81,8 @@ class Predictor(Protocol):
         """Run every shape once, so that the first request is not slower than the others."""
         ...
 
-    def check_golden(self) -> None:
-        """Refuse a device that does not give the answers stored in the bundle."""
+    def check_golden(self) -> float | None:
+        """Refuse, by raising, a device that does not give the answers stored in the bundle."""
         ...
 
     def close(self) -> None:
