@@ -61,8 +61,11 @@ class ModelSettings(BaseModel):
     aggregator_hidden: int = Field(256, ge=1)
     """Width of the aggregator; of each direction for `lstm`."""
     lstm_layers: int = Field(1, ge=1)
+    """Layers of `lstm`."""
     lstm_bidirectional: bool = True
+    """Read the segments in both directions."""
     dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of features dropped in training before the aggregator and before the classifier."""
     frozen: bool = False
     """Leave a pretrained encoder as it is and train on cached segment vectors."""
     bag_dimension: int = Field(128, ge=1)
@@ -83,18 +86,25 @@ class TrainingSettings(BaseModel):
     learning_rate: float | None = Field(None, gt=0)
     """None: 2e-5 for a fine-tuned encoder, 1e-3 for a head on a frozen one, 3e-3 for `bag`."""
     weight_decay: float = Field(0.01, ge=0)
+    """Decoupled decay of AdamW; biases and normalisation weights are spared."""
     num_train_epochs: float | None = Field(None, gt=0)
     """None: 3 for a fine-tuned encoder, 20 otherwise (early stopping ends it sooner)."""
     max_steps: int = -1
+    """Optimiser steps; above 0 it overrides `num_train_epochs`."""
     per_device_train_batch_size: int = Field(16, ge=1)
     """Documents per step."""
     per_device_eval_batch_size: int = Field(16, ge=1)
+    """Documents per validation step."""
     gradient_accumulation_steps: int = Field(1, ge=1)
+    """Batches that make one optimiser step."""
     max_grad_norm: float = Field(1.0, ge=0)
+    """Length that gradients are clipped to."""
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    """How the learning rate goes after the warm-up."""
     warmup_steps: float = Field(0.1, ge=0)
     """Optimiser steps of warm-up; below 1, a share of all steps."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability spread over all classes."""
     bf16: bool | None = None
     """None: on where the device multiplies bf16 faster than fp32 by a short measurement."""
     max_train_segments: int | None = Field(None, ge=1)
@@ -103,8 +113,11 @@ class TrainingSettings(BaseModel):
     early_stopping_patience: int = Field(4, ge=1)
     """Epochs without a better validation macro-F1 before training stops."""
     save_total_limit: int = Field(2, ge=1)
+    """Checkpoints kept while training; the best one is never removed."""
     logging_steps: int = Field(10, ge=1)
+    """Optimiser steps between two entries of the log."""
     seed: int = 42
+    """Of weights, shuffling, sampling and the validation split."""
     validation_split: float = Field(0.1, gt=0, lt=1)
     """Share of the documents held out, by class, when no validation file is given."""
     parity_documents: int | None = Field(None, ge=1)
@@ -118,9 +131,19 @@ class RunConfig(SegmentSettings, ModelSettings, TrainingSettings):
     data: str | None = None
     """Training file; the `--data` flag overrides it."""
     validation: str | None = None
+    """Validation file; without one, `validation_split` of the documents is held out."""
     output_dir: str | None = None
+    """Folder of the bundle; the `--output` flag overrides it."""
     text_column: str = "text"
+    """Column, or key, of the text."""
     label_column: str = "label"
+    """Column, or key, of the label name."""
+
+    @model_validator(mode="after")
+    def _frozen_needs_weights(self) -> RunConfig:
+        if self.frozen and self.encoder == "bag":
+            raise ValueError("frozen needs a pretrained encoder, found encoder 'bag'")
+        return self
 
     def segment_settings(self) -> SegmentSettings:
         """Return the part that the bundle stores and the segmenter reads."""
