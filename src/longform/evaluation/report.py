@@ -1,0 +1,357 @@
+"""An evaluation as one HTML file that needs nothing beside it: no script, no font, no network."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import longform
+from longform.errors import InputError
+from longform.evaluation.charts import (
+    draw_accuracy,
+    draw_lengths,
+    draw_reliability,
+    percent,
+)
+from longform.evaluation.evaluation import Evaluation
+from longform.evaluation.heatmap import MAX_CLASSES, draw_confusion
+from longform.evaluation.markup import Child, element, render_page
+from longform.evaluation.metrics import ClassScores
+
+_PAIRS_BESIDE_MATRIX, _PAIRS_ALONE = 8, 25
+_NOTHING_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'"
+"""Content security policy: even if a text became markup, the browser would fetch and run none."""
+
+
+def write_report(path: Path, evaluation: Evaluation) -> None:
+    """Write an evaluation as a page for people. It quotes the beginnings of misjudged documents.
+
+    Args:
+        path: File to write; one that exists is replaced.
+        evaluation: What to show.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    page = render_page(_build_page(evaluation))
+    try:
+        path.write_bytes(page)
+    except OSError as error:
+        raise InputError(
+            "The report must be written to a file in an existing folder.",
+            found=f"{path}: {error.strerror or error}",
+            fix="Give the path of a file in a folder in which this user may write.",
+        ) from error
+
+
+def _build_page(evaluation: Evaluation) -> Element:
+    style = files("longform.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    policy = element("meta", content=_NOTHING_OUTSIDE)
+    policy.set("http-equiv", "Content-Security-Policy")
+    title = f"{evaluation.bundle_name}: {percent(evaluation.accuracy)} accuracy"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        policy,
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", style),
+    )
+    body = element(
+        "body",
+        _show_header(evaluation),
+        element(
+            "main",
+            _show_headline(evaluation),
+            _show_coverage(evaluation),
+            _show_lengths(evaluation),
+            _show_reliability(evaluation),
+            _show_classes(evaluation),
+            _show_confusion(evaluation),
+            _show_mistakes(evaluation),
+        ),
+        _show_footer(evaluation),
+    )
+    return element("html", head, body, lang="en")
+
+
+def _show_header(evaluation: Evaluation) -> Element:
+    facts = [
+        evaluation.data,
+        _count(evaluation.documents, "document"),
+        _count(len(evaluation.label_names), "class", "classes"),
+        evaluation.backend,
+        f"{evaluation.created:%Y-%m-%d %H:%M %Z}",
+    ]
+    return element(
+        "header",
+        element("p", "longform evaluation", class_="brand"),
+        element("h1", evaluation.bundle_name, dir="auto"),
+        element("p", *(element("span", fact) for fact in facts if fact), class_="facts"),
+    )
+
+
+def _show_headline(evaluation: Evaluation) -> Element:
+    right = int((evaluation.labels == evaluation.predicted).sum())
+    low, high = evaluation.accuracy_interval
+    error, _ = evaluation.calibration
+    tiles = [
+        ("Macro-F1", percent(evaluation.macro_f1), "", _describe_weakest(evaluation)),
+        ("Calibration error", percent(error), "", _describe_certainty(evaluation)),
+        (
+            "Speed",
+            _significant(evaluation.documents_per_second),
+            " documents/s",
+            f"{_significant(evaluation.tokens_per_second)} tokens/s, "
+            f"{_describe_seconds(evaluation.seconds)} in all",
+        ),
+    ]
+    return element(
+        "section",
+        element(
+            "div",
+            element("h2", "Accuracy"),
+            element(
+                "p",
+                element("strong", percent(evaluation.accuracy), class_="figure"),
+                element("span", f"95% interval {percent(low)} to {percent(high)}"),
+                class_="accuracy",
+            ),
+            draw_accuracy(evaluation.accuracy, (low, high), evaluation.majority_accuracy),
+            element(
+                "p",
+                f"{right:,} of {_count(evaluation.documents, 'document')} got the right label.",
+                class_="note",
+            ),
+            class_="lead",
+        ),
+        element(
+            "dl",
+            *(
+                element(
+                    "div",
+                    element("dt", name),
+                    element("dd", value, element("small", unit), class_="figure"),
+                    element("dd", note, class_="note"),
+                )
+                for name, value, unit, note in tiles
+            ),
+        ),
+        class_="headline",
+    )
+
+
+def _show_coverage(evaluation: Evaluation) -> Element:
+    totals = evaluation.coverage
+    left_out = totals.tokens_total - totals.tokens_used
+    if left_out or totals.truncated_documents:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in totals.reasons.items())
+        headline = f"{percent(totals.share)} of the tokens were read."
+        told = (
+            f"{left_out:,} of {totals.tokens_total:,} tokens were left out, in "
+            f"{_count(totals.truncated_documents, 'document')} of {evaluation.documents:,}"
+            f"{f' ({reasons})' if reasons else ''}. The answers rest on what was read."
+        )
+    else:
+        headline = "Every token was read."
+        told = (
+            f"{_count(totals.tokens_total, 'token')} in "
+            f"{_count(totals.segments_total, 'segment')}; no document was cut."
+        )
+    return element(
+        "section",
+        element("h2", "Coverage"),
+        element("p", element("strong", headline), " ", told),
+        _bar(totals.share, "f1"),
+        class_="coverage partial" if left_out else "coverage",
+    )
+
+
+def _show_lengths(evaluation: Evaluation) -> Element:
+    told = (
+        "Length in tokens, whatever was read of it. Bands are 95% intervals; the dashed line is "
+        "the accuracy over all documents."
+    )
+    return _card(
+        "Accuracy by document length",
+        told,
+        draw_lengths(evaluation.by_length, evaluation.accuracy),
+        class_="half",
+    )
+
+
+def _show_reliability(evaluation: Evaluation) -> Element:
+    _, bins = evaluation.calibration
+    told = "How often answers of a score were right. On the dashed line, a score means what it says"
+    return _card(
+        "Do the scores mean what they say?",
+        f"{told}; below it, the model promises too much.",
+        draw_reliability(bins),
+        class_="half",
+    )
+
+
+def _show_classes(evaluation: Evaluation) -> Element:
+    known = [scores for scores in evaluation.per_class if scores.support]
+    absent = [scores for scores in evaluation.per_class if not scores.support]
+    ranked = [*sorted(known, key=lambda scores: (scores.f1, -scores.support)), *absent]
+    most = max((scores.support for scores in known), default=1)
+    given = set(evaluation.predicted.tolist())
+    claimed = {name for row, name in enumerate(evaluation.label_names) if row in given}
+    names = ("Class", "F1", "Precision", "Recall", "Documents")
+    told = "Weakest first. Precision: how often the label is right when it is given; "
+    told += "recall: how many documents of the class get it."
+    if absent:
+        told += f" {_count(len(absent), 'class', 'classes')} without documents stand last."
+    return _card(
+        "Classes",
+        told,
+        element(
+            "table",
+            element("thead", element("tr", *(element("th", name, scope="col") for name in names))),
+            element("tbody", *(_show_class(row, most, row.label in claimed) for row in ranked)),
+            class_="classes",
+        ),
+    )
+
+
+def _show_class(scores: ClassScores, most: int, is_claimed: bool) -> Element:
+    figures = (
+        ("f1", scores.f1, is_claimed or scores.support),
+        ("part", scores.precision, is_claimed),
+        ("part", scores.recall, scores.support),
+    )
+    return element(
+        "tr",
+        element("th", scores.label, scope="row", dir="auto"),
+        # A ratio without cases is no 0%.
+        *(
+            _bar_cell(share, percent(share) if cases else "–", kind)
+            for kind, share, cases in figures
+        ),
+        _bar_cell(scores.support / most, f"{scores.support:,}", "support"),
+        **({} if scores.support else {"class_": "absent"}),
+    )
+
+
+def _show_confusion(evaluation: Evaluation) -> Element:
+    names = evaluation.label_names
+    pairs = evaluation.confusions()
+    if len(names) > MAX_CLASSES:
+        told = f"With {len(names)} classes, the pairs tell more than a matrix would."
+        return _card("Most confused classes", told, _list_pairs(evaluation, pairs[:_PAIRS_ALONE]))
+    told = "Rows are true classes, columns predicted ones, colours shares of the row."
+    children: list[Child] = [element("div", draw_confusion(evaluation.confusion, names))]
+    if len(names) > 2 and pairs:
+        children.append(element("h3", "Most confused"))
+        children.append(_list_pairs(evaluation, pairs[:_PAIRS_BESIDE_MATRIX]))
+    return _card("What is taken for what", told, *children, class_="confusion")
+
+
+def _list_pairs(evaluation: Evaluation, pairs: list[tuple[str, str, int]]) -> Element:
+    if not pairs:
+        return element("p", "No document was taken for another class.")
+    support = {scores.label: scores.support for scores in evaluation.per_class}
+    names = ("True class", "Predicted", "Documents", "Of the true class")
+    rows = (
+        element(
+            "tr",
+            element("th", label, scope="row", dir="auto"),
+            element("td", predicted, dir="auto"),
+            element("td", f"{count:,}", class_="number"),
+            _bar_cell(count / support[label], percent(count / support[label]), "wrong"),
+        )
+        for label, predicted, count in pairs
+    )
+    return element(
+        "table",
+        element("thead", element("tr", *(element("th", name, scope="col") for name in names))),
+        element("tbody", *rows),
+        class_="pairs",
+    )
+
+
+def _show_mistakes(evaluation: Evaluation) -> Element:
+    wrong = int((evaluation.labels != evaluation.predicted).sum())
+    if not wrong:
+        return _card("Mistakes", "There is none.")
+    shown = len(evaluation.mistakes)
+    told = f"The {shown} most certain of {wrong:,}" if shown < wrong else f"All {wrong:,}"
+    items = (
+        element(
+            "li",
+            element(
+                "p",
+                element("b", mistake.predicted, class_="said", dir="auto"),
+                element("span", percent(mistake.score), class_="said"),
+                " instead of ",
+                element("b", mistake.label, class_="meant", dir="auto"),
+                element("span", percent(mistake.label_score), class_="meant"),
+                element(
+                    "span",
+                    element("bdi", mistake.id),
+                    f", {_count(mistake.tokens, 'token')}",
+                    class_="origin",
+                ),
+            ),
+            element("blockquote", mistake.excerpt, dir="auto"),
+        )
+        for mistake in evaluation.mistakes
+    )
+    note = ". Look here first: a sure mistake is often a wrong label in the data."
+    return _card("Mistakes", told + note, element("ol", *items, class_="mistakes"))
+
+
+def _show_footer(evaluation: Evaluation) -> Element:
+    quotes = " It quotes documents: treat it as you treat them." if evaluation.mistakes else ""
+    return element(
+        "footer",
+        element("p", f"Written by longform {longform.__version__}.{quotes}"),
+        element("p", "Bundle ", element("code", evaluation.bundle_digest)),
+    )
+
+
+def _card(title: str, told: str, *children: Child, class_: str = "") -> Element:
+    note = element("p", told, class_="note")
+    return element(
+        "section", element("h2", title), note, *children, class_=f"card {class_}".strip()
+    )
+
+
+def _bar(share: float, kind: str) -> Element:
+    fill = element("span", class_=kind, style=f"width:{100 * share:.2f}%")
+    return element("span", fill, class_="bar")
+
+
+def _bar_cell(share: float, text: str, kind: str) -> Element:
+    return element("td", element("div", element("span", text), _bar(share, kind)), class_="number")
+
+
+def _describe_certainty(evaluation: Evaluation) -> str:
+    mean = float(evaluation.scores.mean()) if evaluation.documents else 0.0
+    points = 100 * (mean - evaluation.accuracy)
+    if abs(points) < 0.5:
+        return "scores are right on average"
+    return f"scores are {abs(points):.1f} points too {'high' if points > 0 else 'low'} on average"
+
+
+def _describe_weakest(evaluation: Evaluation) -> str:
+    known = [scores for scores in evaluation.per_class if scores.support]
+    weakest = min(known, key=lambda scores: scores.f1, default=None)
+    return f"weakest: {weakest.label} with {percent(weakest.f1)}" if weakest else ""
+
+
+def _describe_seconds(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{_significant(seconds)} s"
+
+
+def _significant(value: float) -> str:
+    """Round to what was measured: three figures at most."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
