@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -81,8 +82,8 @@ class TextTokenizer:
     @cached_property
     def unknown_id(self) -> int | None:
         """Id of the unknown token, if there is one."""
-        for token in ("[UNK]", "<unk>"):
-            token_id = self._tokenizer.token_to_id(token)
+        for token in (getattr(self._tokenizer.model, "unk_token", None), "[UNK]", "<unk>"):
+            token_id = self._tokenizer.token_to_id(token) if token else None
             if token_id is not None:
                 return int(token_id)
         return None
@@ -107,12 +108,47 @@ class TextTokenizer:
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each sentence, without special tokens, in parallel."""
         encodings = self._tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        found = [encoding.ids for encoding in encodings]
+        for index, ids in enumerate(found):
+            if not self._forbidden_ids.isdisjoint(ids):
+                found[index] = [token_id for token_id, _ in self._encode_apart(sentences[index])]
+        return found
 
     def offsets(self, sentences: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Return the characters `(start, end)` of each token of each sentence."""
         encodings = self._tokenizer.encode_batch(list(sentences), add_special_tokens=False)
-        return [encoding.offsets for encoding in encodings]
+        found = [encoding.offsets for encoding in encodings]
+        for index, encoding in enumerate(encodings):
+            if not self._forbidden_ids.isdisjoint(encoding.ids):
+                found[index] = [span for _, span in self._encode_apart(sentences[index])]
+        return found
+
+    @cached_property
+    def _forbidden_ids(self) -> frozenset[int]:
+        """Ids of special tokens, which no text may have; any text may have unknown tokens."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        special = {token_id for token_id, token in added.items() if token.special}
+        return frozenset(special - {self.unknown_id})
+
+    def _encode_apart(self, sentence: str) -> list[tuple[int, tuple[int, int]]]:
+        """Encode a sentence that spells special tokens, cutting each after its first character.
+
+        A Unigram vocabulary has them among its pieces and takes `<s>` in a text for the token.
+
+        Returns:
+            Id and characters of each token.
+        """
+        encoding = self._tokenizer.encode(sentence, add_special_tokens=False)
+        tokens = list(zip(encoding.ids, encoding.offsets, strict=True))
+        cuts = {span[0] + 1 for token_id, span in tokens if token_id in self._forbidden_ids}
+        boundaries = [0, *sorted(cuts - {0, len(sentence)}), len(sentence)]
+        if len(boundaries) == 2:
+            return tokens
+        return [
+            (token_id, (begin + start, begin + end))
+            for begin, stop in pairwise(boundaries)
+            for token_id, (start, end) in self._encode_apart(sentence[begin:stop])
+        ]
 
 
 def replace_surrogates(text: str) -> str:
