@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -106,7 +106,7 @@ class Segmenter:
         sentences = [
             text[start:end]
             for text, offsets in zip(texts, boundaries, strict=True)
-            for start, end in zip(offsets, offsets[1:], strict=False)
+            for start, end in pairwise(offsets)
         ]
         token_ids = self.tokenizer.encode(sentences)
         splittable = [index for index, ids in enumerate(token_ids) if self._is_splittable(ids)]
@@ -186,6 +186,8 @@ class Segmenter:
             segments.append(Segment(start_character, end_character, ids))
             relative = (start_character / characters, end_character / characters)
             positions[row, :3] = (index, *relative)
+        # Two segments that overlap on all of a third one leave no token out.
+        reason = reason if used < len(stream.token_ids) else None
         coverage = Coverage(
             tokens_total=len(stream.token_ids),
             tokens_used=used,
