@@ -18,7 +18,7 @@ from longform.errors import ConfigError, InputError
 class SegmentSettings(BaseModel):
     """How a text becomes segments. Fixed before training and stored in the bundle."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     segmenter: Literal["sentence", "fixed"] = "sentence"
     """`sentence` packs whole sentences up to the length; `fixed` cuts every `segment_length`."""
@@ -50,7 +50,7 @@ class SegmentSettings(BaseModel):
 class ModelSettings(BaseModel):
     """What reads the segments and what joins them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     encoder: str = "bag"
     """`bag` trains from nothing; otherwise a folder or name of a Hugging Face encoder."""
@@ -81,7 +81,7 @@ class ModelSettings(BaseModel):
 class TrainingSettings(BaseModel):
     """Names of `transformers.TrainingArguments`, with the defaults that fit long documents."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     learning_rate: float | None = Field(None, gt=0)
     """None: 2e-5 for a fine-tuned encoder, 1e-3 for a head on a frozen one, 3e-3 for `bag`."""
@@ -195,7 +195,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     """Turn `["key=value", ...]` into a mapping, reading each value as YAML reads it.
 
     Raises:
-        InputError: An assignment has no `=`.
+        InputError: An assignment has no `=`, or its value is not YAML.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -206,10 +206,22 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
                 found=f"'{assignment}'",
                 fix="For example: --set aggregator=lstm frozen=true",
             )
-        # A prefix such as "query: " is a string, though YAML would read it as a mapping.
-        parsed = value if key in {"segment_prefix", "encoder"} else yaml.safe_load(value)
-        values[key.strip()] = parsed
+        values[key.strip()] = _read_value(key.strip(), value)
     return values
+
+
+def _read_value(key: str, value: str) -> Any:
+    # A prefix such as "query: " is a string, though YAML would read it as a mapping.
+    if ALIASES.get(key, key) in {"segment_prefix", "encoder"}:
+        return value
+    try:
+        return yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(
+            "The value of a setting is written as in YAML.",
+            found=f"'{key}={value}': {' '.join(str(error).split())}",
+            fix="Put quotes around a text with special characters: --set \"key='value'\"",
+        ) from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -221,7 +233,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(
             "The configuration file must be plain YAML in UTF-8.",
             found=f"{path}: {' '.join(str(error).split())}",
@@ -240,10 +252,23 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _flatten(values: dict[str, Any]) -> dict[str, Any]:
     """Lift a nested `training_args:` block, drop `task:` and apply the aliases."""
-    flat = dict(values)
-    nested = flat.pop("training_args", None)
-    if isinstance(nested, dict):
-        flat = {**nested, **flat}
+    nested = values.get("training_args")
+    if not isinstance(nested, dict | None):
+        raise ConfigError(
+            "training_args must be a block of keys and values.",
+            found=f"a {type(nested).__name__}",
+            fix="Write its keys below it, or without it: the configuration is flat.",
+        )
+    flat: dict[str, Any] = {}
+    for key, value in (*(nested or {}).items(), *values.items()):
+        name = ALIASES.get(str(key), str(key))
+        if flat.setdefault(name, value) != value:
+            raise ConfigError(
+                "A setting must have one value.",
+                found=f"'{key}: {value}' and, nested or by another name, '{flat[name]}'",
+                fix=f"Keep one of them, best as '{name}'.",
+            )
+    flat.pop("training_args", None)
     task = flat.pop("task", None)
     if task is not None and str(task) not in _ACCEPTED_TASKS:
         raise ConfigError(
@@ -251,7 +276,7 @@ def _flatten(values: dict[str, Any]) -> dict[str, Any]:
             found=f"task: {task}",
             fix="Write 'task: text_classification', or leave the key out.",
         )
-    return {ALIASES.get(key, key): value for key, value in flat.items()}
+    return flat
 
 
 def _describe(fault: Any) -> str:
