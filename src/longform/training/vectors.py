@@ -123,14 +123,10 @@ class VectorStore:
                 self._append([digest for digest, _ in group], vectors)
 
     def _append(self, digests: list[bytes], vectors: Floats) -> None:
-        with self._vector_path.open("ab") as file:
-            file.write(np.ascontiguousarray(vectors, dtype=np.float32).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        with self._hash_path.open("ab") as file:
-            file.write(b"".join(digests))
-            file.flush()
-            os.fsync(file.fileno())
+        known = len(self._rows)
+        content = np.ascontiguousarray(vectors, dtype=np.float32).tobytes()
+        _write_at(self._vector_path, 4 * self._width * known, content)
+        _write_at(self._hash_path, _DIGEST_BYTES * known, b"".join(digests))
         for digest in digests:
             self._rows[digest] = len(self._rows)
 
@@ -155,6 +151,16 @@ class VectorStore:
             return np.empty((0, self._width), dtype=np.float32)
         shape = (len(self._rows), self._width)
         return np.memmap(self._vector_path, dtype=np.float32, mode="r", shape=shape)
+
+
+def _write_at(path: Path, offset: int, content: bytes) -> None:
+    """Write the end of a file to the disk, over what a failed write may have left there."""
+    with path.open("r+b") as file:
+        file.truncate(offset)
+        file.seek(offset)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _digest(segment: Segment) -> bytes:
