@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from longform.types import Floats, Integers, Segment, SegmentBatch, SegmentedDocument
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 TOKEN_BUDGET = 4_096
 """Padded tokens of one encoder batch on a CPU: enough to fill the matrix units, small enough for
 the activations of one layer to stay in the cache."""
 
 
-def pack_segments(
-    lengths: Sequence[int], token_budget: int = TOKEN_BUDGET
-) -> Iterator[list[int]]:
+def pack_segments(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
     """Group segments of similar length into batches.
 
     Args:
@@ -75,7 +77,11 @@ def stack_documents(
     return stacked, mask, places
 
 
-def split_by_document(rows: Floats, documents: Sequence[SegmentedDocument]) -> list[Floats]:
+def split_by_document(
+    rows: NDArray[Scalar], documents: Sequence[SegmentedDocument]
+) -> list[NDArray[Scalar]]:
     """Undo the joining of all documents' segments: `[all segments, width]` to one array each."""
+    if not documents:
+        return []
     counts: Integers = np.array([len(document.segments) for document in documents])
     return list(np.split(rows, np.cumsum(counts)[:-1]))
