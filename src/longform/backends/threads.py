@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from longform.errors import InputError
+
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 _CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
@@ -16,9 +18,18 @@ def granted_threads() -> int:
 
     A container with a quota of two CPUs on a machine of 64 gets 2: more threads would only be
     throttled. `LONGFORM_THREADS` overrides the answer.
+
+    Raises:
+        InputError: `LONGFORM_THREADS` is no positive number.
     """
-    forced = os.environ.get("LONGFORM_THREADS", "")
-    if forced.isdigit() and int(forced) > 0:
+    forced = os.environ.get("LONGFORM_THREADS")
+    if forced:
+        if not forced.isdecimal() or int(forced) < 1:
+            raise InputError(
+                "LONGFORM_THREADS must be a positive whole number.",
+                found=f"'{forced}'",
+                fix="Set it to the number of threads, or unset it to use all CPUs granted.",
+            )
         return int(forced)
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = _cgroup_quota()
