@@ -50,6 +50,14 @@ def test_the_figures_are_those_of_the_documents():
     assert evaluation.confusions() == [(LABELS[1], LABELS[0], 1), (LABELS[2], LABELS[1], 1)]
 
 
+def test_confusions_come_with_the_most_documents_first():
+    art, economy, judgment = LABELS
+    pairs = [(art, economy), (judgment, art), (economy, art), (judgment, art)]
+    documents = [make_document("x", label, answer) for label, answer in pairs]
+    confusions = evaluate(make_predictor(), documents, Reporter()).confusions()
+    assert confusions == [(judgment, art, 2), (art, economy, 1), (economy, art, 1)]
+
+
 def test_mistakes_come_most_certain_first_with_the_score_of_the_true_label():
     sure, unsure = evaluate(make_predictor(), make_documents(), Reporter()).mistakes
     assert (sure.id, sure.label, sure.predicted) == ("sure", LABELS[2], LABELS[1])
