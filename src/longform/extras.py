@@ -12,6 +12,7 @@ EXTRA_OF_LIBRARY = {
     "accelerate": "train",
     "fastapi": "serve",
     "matplotlib": "train",
+    "nncf": "openvino",
     "onnx": "train",
     "onnxscript": "train",
     "onnxslim": "train",

@@ -10,7 +10,7 @@ Advance = Callable[[float], None]
 
 
 class Reporter:
-    """Says nothing. The default of every function that can take long, so that libraries stay quiet."""
+    """Says nothing: the default of every function that can take long."""
 
     def say(self, message: str) -> None:
         """Tell one thing that was decided or found."""

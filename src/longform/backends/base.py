@@ -75,5 +75,5 @@ class Backend(ABC):
         positions = np.zeros((1, 1, POSITION_FEATURES), dtype=np.float32)
         self.score(vectors[np.newaxis], np.ones((1, 1), dtype=np.float32), positions)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most runtimes free what they hold with the object
         """Free what the runtime holds. Calling it twice is fine."""

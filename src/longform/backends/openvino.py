@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,35 +13,52 @@ from longform.backends.threads import granted_threads
 from longform.extras import require
 from longform.types import Floats, SegmentBatch
 
+Precision = Literal["fp32", "bf16", "int8"]
+
+_CHUNKS_PER_STREAM = 4
+"""Requests that a batch is split into for each stream: evens out streams that finish early."""
+
+_QUANTIZATION_GROUP = "128"
+"""Activations that share one scale: as accurate as smaller groups, and faster than larger ones."""
+
 
 class OpenVINOBackend(Backend):
-    """OpenVINO on the CPU.
+    """OpenVINO on the CPU: one stream a thread, the rows of a batch shared out among them.
+
+    Streams of one thread need no synchronisation inside a matrix product, which made them a fifth
+    to a third faster than one stream of all threads on the machines measured.
 
     Args:
-        encoder: `onnx/encoder.onnx` of a bundle.
+        encoder: `onnx/encoder.onnx`, or for int8 `openvino/encoder.int8.xml`, of a bundle.
         head: `onnx/head.onnx` of a bundle.
-        precision: Arithmetic of the encoder; bf16 pays only on CPUs with fast bf16 units.
+        precision: Of the encoder. bf16 pays only on CPUs with fast bf16 units; int8 has weights in
+            int8 and quantises activations as they come.
         threads: Threads of one call; None takes what the machine grants.
     """
 
     def __init__(
         self,
         encoder: Path,
-        head: Path,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        head: Path | None,
+        precision: Precision = "fp32",
         threads: int | None = None,
     ) -> None:
         openvino = require("openvino", "The backend 'openvino'")
         self._threads = threads or granted_threads()
         self._precision = precision
         settings = {
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "NUM_STREAMS": str(self._threads),
             "INFERENCE_NUM_THREADS": str(self._threads),
         }
-        self._encoder = openvino.Core().compile_model(str(encoder), "CPU", settings)
-        self._head = OnnxHead(head, self._threads)
-        self._vector_size = int(self._encoder.output(0).partial_shape[-1].get_length())
+        if precision == "int8":
+            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _QUANTIZATION_GROUP
+        model = openvino.Core().compile_model(str(encoder), "CPU", settings)
+        self._vector_size = int(model.output(0).partial_shape[-1].get_length())
+        self._queue = openvino.AsyncInferQueue(model, self._threads)
+        self._results: dict[int, Floats] = {}
+        self._queue.set_callback(self._keep)
+        self._head = OnnxHead(head, self._threads) if head is not None else None
 
     @property
     def info(self) -> BackendInfo:
@@ -50,10 +67,26 @@ class OpenVINOBackend(Backend):
 
     def encode(self, batch: SegmentBatch) -> Floats:
         """Encode segments; see `Backend.encode`."""
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        # The result lives in the runtime's buffer until the next call: copy it out.
-        return np.array(self._encoder(inputs)[0], dtype=np.float32)
+        rows = len(batch.input_ids)
+        step = max(1, -(-rows // (self._threads * _CHUNKS_PER_STREAM)))
+        for start in range(0, rows, step):
+            chunk = slice(start, start + step)
+            inputs = {
+                "input_ids": batch.input_ids[chunk],
+                "attention_mask": batch.attention_mask[chunk],
+            }
+            self._queue.start_async(inputs, start)
+        self._queue.wait_all()
+        ordered = [self._results[start] for start in sorted(self._results)]
+        self._results.clear()
+        return np.concatenate(ordered)
 
     def score(self, vectors: Floats, mask: Floats, positions: Floats) -> Floats:
         """Score documents; see `Backend.score`."""
+        if self._head is None:
+            raise RuntimeError("this backend was opened for its encoder alone")
         return self._head.score(vectors, mask, positions)
+
+    def _keep(self, request: Any, start: int) -> None:
+        # The tensor lives in the request's buffer until the request runs again: copy it out.
+        self._results[start] = np.array(request.get_output_tensor(0).data, dtype=np.float32)

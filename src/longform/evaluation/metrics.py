@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from longform.types import Integers
 
@@ -88,7 +90,7 @@ def by_length(
     """
     edges: list[int | None] = [0, *LENGTH_BUCKETS, None]
     buckets = []
-    for minimum, maximum in zip(edges, edges[1:], strict=False):
+    for minimum, maximum in pairwise(edges):
         inside = tokens >= (minimum or 0)
         if maximum is not None:
             inside &= tokens < maximum
@@ -145,7 +147,5 @@ def calibration(
     return error, filled
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(
-        numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0
-    )
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)

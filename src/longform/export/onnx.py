@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from longform.models import LongTextClassifier
 from longform.types import POSITION_FEATURES
 
 OPSET = 18
+_CHATTERERS = ("torch.onnx", "onnxscript", "onnxslim", "nncf", "openvino")
 _PROTOBUF_LIMIT = 1_900_000_000
 """Bytes of weights above which they are stored beside the ONNX file: protobuf ends at 2 GB."""
 
@@ -92,7 +93,7 @@ def _export(
     require("onnxscript", "Export to ONNX")
     onnxslim = require("onnxslim", "Export to ONNX")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             module.eval(),
             example,
@@ -103,6 +104,8 @@ def _export(
             dynamic_shapes=dynamic_shapes,
             verbose=False,
         )
+        if program is None:
+            raise RuntimeError("the ONNX exporter returned nothing")
         slimmed = onnxslim.slim(program.model_proto)
     parameters = sum(p.numel() * p.element_size() for p in module.parameters())
     onnx.save(
@@ -114,7 +117,7 @@ def _export(
     _check_interface(onnx.load(str(path), load_external_data=False), dynamic_shapes, output)
 
 
-def _check_interface(proto: Any, inputs: Sequence[str], output: str) -> None:
+def _check_interface(proto: Any, inputs: Iterable[str], output: str) -> None:
     """Make sure that the written file keeps the names and axes of the contract."""
     found_inputs = [value.name for value in proto.graph.input]
     found_outputs = [value.name for value in proto.graph.output]
@@ -127,9 +130,9 @@ def _check_interface(proto: Any, inputs: Sequence[str], output: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' progress chatter and version notices away from the user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnxslim")]
+    loggers = [logging.getLogger(name) for name in _CHATTERERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

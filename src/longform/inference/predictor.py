@@ -15,6 +15,7 @@ from longform.decision.probabilities import softmax
 from longform.inference.golden import check_golden
 from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import Reading, Scores
+from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.types import Coverage, Document, Floats, LabelScore, Prediction
@@ -164,12 +165,13 @@ class Predictor:
         return Prediction(identity, scores[0].label, scores[0].score, scores, coverage)
 
 
-def load(folder: str | Path, backend: str = "auto") -> Predictor:
+def load(folder: str | Path, backend: str = "auto", reporter: Reporter | None = None) -> Predictor:
     """Verify a bundle and open it.
 
     Args:
         folder: A bundle, as `longform train` writes it.
         backend: `onnx`, `openvino`, `torch`, or `auto` for the fastest on this machine.
+        reporter: Told when backends are measured.
 
     Raises:
         BundleError: The bundle is damaged, altered or too new.
@@ -179,7 +181,8 @@ def load(folder: str | Path, backend: str = "auto") -> Predictor:
     bundle = load_bundle(Path(folder))
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
-    return Predictor(bundle, NeuralScorer(segmenter, open_backend(bundle, backend)))
+    opened = open_backend(bundle, backend, reporter)
+    return Predictor(bundle, NeuralScorer(segmenter, opened))
 
 
 def as_documents(texts: Sequence[str | Document]) -> list[Document]:

@@ -131,37 +131,45 @@ class LSTMAggregator(nn.Module):
         super().__init__()
         hidden, layers = config.aggregator_hidden, config.lstm_layers
         directions = 2 if config.lstm_bidirectional else 1
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                nn.LSTM(width if layer == 0 else hidden * directions, hidden, batch_first=True)
-                for _ in range(directions)
-            )
-            for layer in range(layers)
+        widths = [width] + [hidden * directions] * (layers - 1)
+        self.forward_layers = nn.ModuleList(_lstm(size, hidden) for size in widths)
+        self.backward_layers = nn.ModuleList(
+            _lstm(size, hidden) for size in widths if directions == 2
         )
         self.output_size = 2 * hidden * directions
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Return `[docs, 2 * hidden * directions]`: the last states beside the largest ones."""
         lengths = mask.to(torch.int64).sum(dim=1)
+        if not self.backward_layers:
+            outputs = vectors
+            for layer in self.forward_layers:
+                outputs = layer(outputs)[0]
+        else:
+            outputs = self._both_directions(vectors, lengths)
+        return torch.cat([self._last(outputs, lengths), masked_max(outputs, mask)], dim=-1)
+
+    def _both_directions(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         reversal = _reversal(lengths, vectors)
         outputs = vectors
-        for directions in self.layers:
-            states = [directions[0](outputs)[0]]
-            if len(directions) == 2:
-                backward = directions[1](_gather(outputs, reversal))[0]
-                states.append(_gather(backward, reversal))
-            outputs = torch.cat(states, dim=-1)
-        return torch.cat([self._last(outputs, lengths), masked_max(outputs, mask)], dim=-1)
+        for forward, backward in zip(self.forward_layers, self.backward_layers, strict=True):
+            reversed_outputs = backward(_gather(outputs, reversal))[0]
+            outputs = torch.cat([forward(outputs)[0], _gather(reversed_outputs, reversal)], dim=-1)
+        return outputs
 
     def _last(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         """Read each direction where it has seen the whole document."""
         final = (lengths - 1).clamp_min(0).view(-1, 1, 1)
         last = outputs.gather(1, final.expand(-1, 1, outputs.shape[-1])).squeeze(1)
-        if len(self.layers[-1]) == 1:
+        if not self.backward_layers:
             return last
         hidden = outputs.shape[-1] // 2
         # The backward direction, restored to reading order, ends at the first segment.
         return torch.cat([last[:, :hidden], outputs[:, 0, hidden:]], dim=-1)
+
+
+def _lstm(width: int, hidden: int) -> nn.LSTM:
+    return nn.LSTM(width, hidden, batch_first=True)
 
 
 def _reversal(lengths: Tensor, vectors: Tensor) -> Tensor:

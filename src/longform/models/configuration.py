@@ -31,7 +31,7 @@ class LongTextConfig(PretrainedConfig):
 
     model_type = "longform"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - transformers builds configurations from keywords
         self,
         encoder: str = "bag",
         encoder_config: dict[str, Any] | None = None,

@@ -44,13 +44,15 @@ class BagEncoder(nn.Module):
         Returns:
             float `[segments, bag_dimension]`; zeros for a segment without tokens.
         """
-        following = input_ids[:, 1:]
-        hashed = input_ids[:, :-1] * _FIRST_MULTIPLIER + following * _SECOND_MULTIPLIER
+        # The last token has no neighbour: its pair exists, so that one token is no special case,
+        # and weighs nothing.
+        following = nn.functional.pad(input_ids[:, 1:], (0, 1))
+        hashed = input_ids * _FIRST_MULTIPLIER + following * _SECOND_MULTIPLIER
         pair_ids = torch.remainder(hashed, self.buckets)
         token_weight = self._weight(attention_mask)
-        pair_weight = self._weight(attention_mask[:, 1:])
-        return _weighted_mean(self.tokens(input_ids), token_weight) + _weighted_mean(
-            self.pairs(pair_ids), pair_weight
+        pair_weight = self._weight(nn.functional.pad(attention_mask[:, 1:], (0, 1)))
+        return _mean_embedding(self.tokens, input_ids, token_weight) + _mean_embedding(
+            self.pairs, pair_ids, pair_weight
         )
 
     def _weight(self, mask: Tensor) -> Tensor:
@@ -102,6 +104,16 @@ def pooler_arguments(model_type: str) -> dict[str, Any]:
     """Return the arguments that leave out a pooler, which no pooling of ours reads."""
     with_pooler = {"bert", "roberta", "xlm-roberta", "ernie", "electra", "camembert"}
     return {"add_pooling_layer": False} if model_type in with_pooler - {"electra"} else {}
+
+
+def _mean_embedding(table: nn.Embedding, ids: Tensor, weight: Tensor) -> Tensor:
+    """Average the embeddings of `ids [n, t]` with `weight [n, t]`."""
+    if torch.compiler.is_exporting():
+        # ONNX has no fused gather and sum.
+        return _weighted_mean(table(ids), weight)
+    # Fused: about ten times the speed in training, since the gathered vectors are never written.
+    total = nn.functional.embedding_bag(ids, table.weight, per_sample_weights=weight, mode="sum")
+    return total / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
 
 
 def _weighted_mean(vectors: Tensor, weight: Tensor) -> Tensor:

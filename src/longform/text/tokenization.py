@@ -96,10 +96,19 @@ class TextTokenizer:
 
         Returns:
             The special tokens with the prefix before the text, and the special tokens after it.
+
+        Raises:
+            InputError: The tokenizer has no token for any of the commonest characters.
         """
-        framed = self._tokenizer.encode("a", add_special_tokens=True)
+        framed = self._tokenizer.encode("a1的", add_special_tokens=True)
         special = framed.special_tokens_mask
         content = [index for index, flag in enumerate(special) if not flag]
+        if not content:
+            raise InputError(
+                "A tokenizer must have tokens for common characters, or an unknown token.",
+                found="none for 'a1的'",
+                fix="Use the tokenizer.json that the encoder was trained with.",
+            )
         before, after = framed.ids[: content[0]], framed.ids[content[-1] + 1 :]
         # The blank at a prefix's end is the one that tokenizers put before a text anyway.
         prefix_ids = self._tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids

@@ -90,6 +90,7 @@ class SegmentCollator:
         self.pad_id = pad_id
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Pad the documents of one batch."""
         segments = max(len(item["token_ids"]) for item in items)
         tokens = max(len(ids) for item in items for ids in item["token_ids"])
         input_ids = np.full((len(items), segments, tokens), self.pad_id, dtype=np.int64)

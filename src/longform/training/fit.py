@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import transformers
+from torch import nn
 
+from longform.backends.base import Backend
 from longform.backends.torch import TorchBackend
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
@@ -26,7 +29,7 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
-from longform.training.trainer import HeadModel, LongTextTrainer, kind_of_training, set_seed
+from longform.training.trainer import HeadModel, LongTextTrainer, kind_of_training
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, Integers, SegmentedDocument
 
@@ -57,6 +60,9 @@ class TrainedModel:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
+OpenEncoder = Callable[[LongTextClassifier, str, str], Backend]
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Training or validation documents, segmented, with their class numbers."""
@@ -71,6 +77,7 @@ def fit(
     validation: Sequence[Document],
     folder: Path,
     reporter: Reporter | None = None,
+    open_encoder: OpenEncoder | None = None,
 ) -> TrainedModel:
     """Train a classifier.
 
@@ -80,6 +87,8 @@ def fit(
         validation: Labelled documents that choose the best epoch; no label is new in them.
         folder: For checkpoints; a run found there is continued.
         reporter: Told what was decided and how it goes.
+        open_encoder: Opens what encodes for a frozen run, given the model, the digest of its
+            encoder and the precision that suits the device; None takes torch.
 
     Raises:
         InputError: The documents or the encoder cannot be trained on.
@@ -87,7 +96,9 @@ def fit(
     """
     reporter = reporter or Reporter()
     started = time.perf_counter()
-    set_seed(config.seed)
+    transformers.set_seed(config.seed)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     labels = LabelMap.from_documents(train)
     label_ids = labels.ids(train), labels.ids(validation)
     device = pick_device()
@@ -100,7 +111,8 @@ def fit(
     ]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
-    trainer = _build_trainer(model, config, segmenter, parts, folder, device, reporter)
+    run = _Run(model, config, segmenter, folder, device, reporter)
+    trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
     steps = trainer.fit(reporter)
     metrics = trainer.evaluate()
     summary = {
@@ -147,73 +159,71 @@ def _segment(
     return _Part(segmented, labels)
 
 
-def _build_trainer(
-    model: LongTextClassifier,
-    config: RunConfig,
-    segmenter: Segmenter,
-    parts: list[_Part],
-    folder: Path,
-    device: Device,
-    reporter: Reporter,
-) -> LongTextTrainer:
-    kind = kind_of_training(config)
-    if kind == "frozen":
-        datasets = _vector_datasets(model, config, segmenter, parts, device, reporter)
-        return LongTextTrainer(
-            HeadModel(model.head),
-            config,
-            folder,
-            device,
-            reporter,
-            train_dataset=datasets[0],
-            eval_dataset=datasets[1],
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the ways to train have in common."""
+
+    model: LongTextClassifier
+    config: RunConfig
+    segmenter: Segmenter
+    folder: Path
+    device: Device
+    reporter: Reporter
+
+    def trained(self, parts: list[_Part]) -> LongTextTrainer:
+        """Train encoder and head together, on tokens."""
+        limit = self.config.max_train_segments
+        if limit is None and kind_of_training(self.config) == "fine-tuning":
+            limit = _SEGMENTS_PER_STEP
+            self.reporter.say(
+                f"Each step draws {limit} segments of a document (max_train_segments); "
+                "validation and serving read all."
+            )
+        train, validation = parts
+        return self._trainer(
+            self.model,
+            train_dataset=SegmentDataset(train.documents, train.labels, limit),
+            eval_dataset=SegmentDataset(validation.documents, validation.labels),
+            data_collator=SegmentCollator(self.segmenter.tokenizer.pad_id),
+        )
+
+    def frozen(self, parts: list[_Part], open_encoder: OpenEncoder | None) -> LongTextTrainer:
+        """Train the head alone, on vectors that are encoded once or found from an earlier run."""
+        precision = "bf16" if self.device.bf16 else "fp32"
+        digest = weights_digest(self.model.encoder)
+        backend = (
+            open_encoder(self.model, digest, precision)
+            if open_encoder is not None
+            else TorchBackend(self.model, "bf16" if self.device.bf16 else "fp32", self.device.name)
+        )
+        # The prefix is part of the token ids, which each vector is found by.
+        key = [digest, self.config.token_pooling, backend.info.precision]
+        with VectorStore(default_cache_folder(), key, backend.info.vector_size) as store:
+            known = len(store)
+            pad_id = self.segmenter.tokenizer.pad_id
+            vectors = [
+                store.vectors(part.documents, backend.encode, pad_id, self.reporter)
+                for part in parts
+            ]
+            self.reporter.say(
+                f"Segment vectors ({backend.info}): {len(store) - known:,} encoded now, "
+                f"{known:,} found in the cache."
+            )
+        train, validation = (
+            VectorDataset(rows, [document.positions for document in part.documents], part.labels)
+            for rows, part in zip(vectors, parts, strict=True)
+        )
+        return self._trainer(
+            HeadModel(self.model.head),
+            train_dataset=train,
+            eval_dataset=validation,
             data_collator=collate_vectors,
         )
-    limit = config.max_train_segments
-    if limit is None and kind == "fine-tuning":
-        limit = _SEGMENTS_PER_STEP
-        reporter.say(
-            f"Each step draws {limit} segments of a document (max_train_segments); validation "
-            "and serving read all."
-        )
-    train, validation = parts
-    return LongTextTrainer(
-        model,
-        config,
-        folder,
-        device,
-        reporter,
-        train_dataset=SegmentDataset(train.documents, train.labels, limit),
-        eval_dataset=SegmentDataset(validation.documents, validation.labels),
-        data_collator=SegmentCollator(segmenter.tokenizer.pad_id),
-    )
 
-
-def _vector_datasets(
-    model: LongTextClassifier,
-    config: RunConfig,
-    segmenter: Segmenter,
-    parts: list[_Part],
-    device: Device,
-    reporter: Reporter,
-) -> list[VectorDataset]:
-    """Encode every segment once, or find its vector from an earlier run."""
-    backend = TorchBackend(model, "bf16" if device.bf16 else "fp32", device.name)
-    # The prefix is part of the token ids, which each vector is found by.
-    key = [weights_digest(model.encoder), config.token_pooling, backend.info.precision]
-    with VectorStore(default_cache_folder(), key, backend.info.vector_size) as store:
-        known = len(store)
-        vectors = [
-            store.vectors(part.documents, backend.encode, segmenter.tokenizer.pad_id, reporter)
-            for part in parts
-        ]
-        reporter.say(
-            f"Segment vectors: {len(store) - known:,} encoded now, {known:,} found in the cache."
+    def _trainer(self, model: nn.Module, **kwargs: Any) -> LongTextTrainer:
+        return LongTextTrainer(
+            model, self.config, self.folder, self.device, self.reporter, **kwargs
         )
-    return [
-        VectorDataset(rows, [document.positions for document in part.documents], part.labels)
-        for rows, part in zip(vectors, parts, strict=True)
-    ]
 
 
 def _coverage(documents: Sequence[SegmentedDocument]) -> dict[str, Any]:

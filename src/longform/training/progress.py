@@ -94,6 +94,4 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
         for path in folder.glob(f"checkpoint-*/{COMPLETE}")
         if path.parent.name.removeprefix("checkpoint-").isdigit()
     ]
-    return max(
-        complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None
-    )
+    return max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)

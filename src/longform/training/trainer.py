@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from transformers import (
     EarlyStoppingCallback,
@@ -173,11 +172,3 @@ def _metrics(prediction: EvalPrediction) -> dict[str, float]:
         "accuracy": accuracy(labels, predicted),
         "macro_f1": macro_f1(labels, predicted, np.asarray(logits).shape[-1]),
     }
-
-
-def set_seed(seed: int) -> None:
-    """Seed torch, numpy and Python, for the weights as well as for the order of documents."""
-    from transformers import set_seed as set_all_seeds
-
-    set_all_seeds(seed)
-    torch.use_deterministic_algorithms(False)

@@ -1,0 +1,215 @@
+"""Which backend runs a bundle on this machine: by name, or the fastest by a short measurement."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from longform.backends.base import Backend
+from longform.backends.onnx import OnnxBackend
+from longform.backends.threads import granted_threads
+from longform.bundle import Bundle
+from longform.errors import InputError
+from longform.extras import is_available, require
+from longform.reporting import Reporter
+from longform.types import SegmentBatch
+
+BACKENDS = ("auto", "onnx", "openvino", "torch")
+INT8_ENCODER = "openvino/encoder.int8.xml"
+
+_MEASURED_TOKENS = 4_096
+_REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A runtime and a precision that a bundle can run in, written `name:precision`."""
+
+    name: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.precision}"
+
+
+def candidates(bundle: Bundle) -> list[Candidate]:
+    """List what can run this bundle here, the reference-like ones first.
+
+    A target that the parity gate refused is not in it.
+    """
+    found = [Candidate("onnx", "fp32")]
+    reduced = [] if not _has_bf16_units() else ["bf16"]
+    if is_available("openvino"):
+        found += [Candidate("openvino", precision) for precision in ("fp32", *reduced)]
+        if bundle.has(INT8_ENCODER):
+            found.append(Candidate("openvino", "int8"))
+    if is_available("torch") and is_available("transformers"):
+        found += [Candidate("torch", precision) for precision in ("fp32", *reduced)]
+    return [candidate for candidate in found if _passed_parity(bundle, candidate)]
+
+
+def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
+    """Open a bundle with one runtime and precision."""
+    encoder, head = bundle.path("onnx/encoder.onnx"), bundle.path("onnx/head.onnx")
+    if candidate.name == "onnx":
+        return OnnxBackend(encoder, head)
+    if candidate.name == "openvino":
+        from longform.backends.openvino import OpenVINOBackend, Precision
+
+        source = bundle.path(INT8_ENCODER) if candidate.precision == "int8" else encoder
+        return OpenVINOBackend(source, head, cast(Precision, candidate.precision))
+    require("torch", "The backend 'torch'")
+    require("transformers", "The backend 'torch'")
+    from longform.backends.torch import TorchBackend
+
+    return TorchBackend.from_folder(
+        bundle.folder, cast(Literal["fp32", "bf16"], candidate.precision)
+    )
+
+
+def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None = None) -> Backend:
+    """Open a bundle with a backend.
+
+    Args:
+        bundle: A verified bundle.
+        name: `onnx`, `openvino`, `torch`, one of these with a precision (`openvino:int8`), or
+            `auto` for the fastest here. The measurement behind `auto` is made once for each
+            encoder and machine and kept in the state folder.
+        reporter: Told when a measurement is made.
+
+    Raises:
+        InputError: The name is unknown, or this bundle cannot run so here.
+        MissingExtraError: The backend's library is not installed.
+    """
+    runtime, _, precision = name.partition(":")
+    if runtime not in BACKENDS:
+        raise InputError(
+            "The backend must be one that longform has.",
+            found=f"'{name}'",
+            fix=f"Choose one of {', '.join(BACKENDS)}.",
+        )
+    if runtime in {"openvino", "torch"}:
+        require(runtime, f"The backend '{runtime}'")
+    fitting = [
+        candidate
+        for candidate in candidates(bundle)
+        if runtime in {"auto", candidate.name} and precision in {"", candidate.precision}
+    ]
+    if not fitting:
+        raise InputError(
+            "The bundle must have a file for the backend and pass its parity gate.",
+            found=f"nothing in {bundle.folder.name} for '{name}' on this machine",
+            fix=f"Choose one of {', '.join(map(str, candidates(bundle)))}.",
+        )
+    return open_candidate(bundle, _fastest(bundle, fitting, reporter or Reporter()))
+
+
+def machine_name() -> str:
+    """Describe this machine in one line: processor, threads, system."""
+    return f"{_processor()}, {granted_threads()} threads, {platform.system()} {platform.machine()}"
+
+
+def tokens_per_second(backend: Backend, segment_length: int, vocabulary: int = 1_000) -> float:
+    """Measure how fast a backend encodes full segments: the best of a few batches."""
+    rows = max(1, _MEASURED_TOKENS // segment_length)
+    ids = np.random.default_rng(0).integers(5, vocabulary, (rows, segment_length))
+    batch = SegmentBatch(ids, np.ones_like(ids))
+    backend.encode(batch)
+    seconds = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        backend.encode(batch)
+        seconds.append(time.perf_counter() - started)
+    return rows * segment_length / min(seconds)
+
+
+def _fastest(bundle: Bundle, fitting: list[Candidate], reporter: Reporter) -> Candidate:
+    # An encoder that only looks up embeddings is bound by memory: no runtime is faster.
+    is_bag = bundle.description.knobs.model.get("encoder") == "bag"
+    if len(fitting) == 1 or is_bag:
+        return fitting[0]
+    record = _state_folder() / "backends" / f"{_measurement_key(bundle, fitting)}.json"
+    if record.is_file():
+        chosen = json.loads(record.read_text(encoding="utf-8"))["chosen"]
+        return next(candidate for candidate in fitting if str(candidate) == chosen)
+    rates: dict[str, float] = {}
+    with reporter.track("Measuring backends", len(fitting), unit="backends") as advance:
+        for candidate in fitting:
+            backend = open_candidate(bundle, candidate)
+            length = bundle.description.knobs.segments.segment_length
+            rates[str(candidate)] = round(tokens_per_second(backend, length))
+            backend.close()
+            advance(1)
+    best = max(fitting, key=lambda candidate: rates[str(candidate)])
+    listed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+    reporter.say(f"Measured once for this machine, tokens/s: {listed}. Using {best}.")
+    _write_record(record, {"chosen": str(best), "rates": rates, "machine": machine_name()})
+    return best
+
+
+def _write_record(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _measurement_key(bundle: Bundle, fitting: list[Candidate]) -> str:
+    versions = [
+        f"{library} {metadata.version(library)}"
+        for library in ("onnxruntime", "openvino", "torch")
+        if is_available(library)
+    ]
+    description = bundle.description
+    parts = [
+        description.encoder_digest,
+        str(description.knobs.segments.segment_length),
+        machine_name(),
+        *versions,
+        *map(str, fitting),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _state_folder() -> Path:
+    """Return where measurements are kept: never in a bundle, which may be read-only."""
+    own = os.environ.get("LONGFORM_STATE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "longform"
+
+
+def _passed_parity(bundle: Bundle, candidate: Candidate) -> bool:
+    """Tell whether the parity record refuses a candidate; one it does not name may run."""
+    if not bundle.has("parity.json"):
+        return True
+    records = json.loads(bundle.path("parity.json").read_text(encoding="utf-8"))["targets"]
+    return bool(records.get(str(candidate), {}).get("passed", True))
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(errors="replace").splitlines():
+            if line.startswith(("model name", "Model\t")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _has_bf16_units() -> bool:
+    """Tell whether the CPU lists bf16 instructions; whether they pay is measured."""
+    information = Path("/proc/cpuinfo")
+    if not information.is_file():
+        return False
+    flags = information.read_text(errors="replace")
+    return "bf16" in flags

@@ -1,0 +1,96 @@
+"""The verbs under one command, and what becomes of errors and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from longform import __version__
+from longform.cli.demo import demo
+from longform.cli.environment import environment
+from longform.cli.evaluate import evaluate
+from longform.cli.inspect import inspect
+from longform.cli.predict import predict
+from longform.cli.serve import serve
+from longform.cli.train import train
+from longform.errors import LongformError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+app = typer.Typer(
+    name="longform",
+    help="Train, export and serve classifiers of long documents. Every token counts, or the "
+    "answer says which did not.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (train, evaluate, predict, inspect, serve, demo):
+    app.command()(verb)
+app.command(name="env")(environment)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the traceback of an error; works after a verb too."),
+    ] = False,
+) -> None:
+    """Train, export and serve classifiers of long documents.
+
+    Every token counts, or the answer says which did not.
+    """
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; None takes those of the process.
+
+    Returns:
+        The exit status: 0 fine, 1 the job failed, 2 bad usage or input, 3 refused by a gate, 130
+        and 143 on signals.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or bool(os.environ.get("LONGFORM_DEBUG"))
+    given = [argument for argument in given if argument != "--debug"]
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = app(args=given, prog_name="longform", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        typer.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    except LongformError as error:
+        if debug:
+            raise
+        typer.echo(f"longform: {error}", err=True)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of a pipe went away, as `head` does: nothing is left to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return status if isinstance(status, int) else 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,78 @@
+"""`longform evaluate`: how good a bundle is on labelled documents."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from longform.cli.arguments import (
+    AsJson,
+    BackendName,
+    BundleFolder,
+    LabelColumn,
+    TextColumn,
+    open_predictor,
+    print_json,
+)
+
+
+def evaluate(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Option(help="Labelled documents.")],
+    backend: BackendName = "auto",
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML report with plots to this file.")
+    ] = None,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    as_json: AsJson = False,
+) -> None:
+    """Measure accuracy, macro-F1, calibration and coverage on labelled documents."""
+    from longform.data.readers import read_documents
+    from longform.evaluation.evaluation import evaluate as evaluate_documents
+    from longform.evaluation.report import write_report
+    from longform.reporting import ConsoleReporter
+
+    reporter = ConsoleReporter()
+    started = time.perf_counter()
+    result = read_documents(data, text_column=text_column, label_column=label_column)
+    reporter.say(result.report.summary())
+    with open_predictor(bundle, backend, reporter) as predictor:
+        evaluation = evaluate_documents(predictor, result.documents, reporter)
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        write_report(report, evaluation)
+        reporter.say(f"Report: {report}")
+    if as_json:
+        print_json(
+            {
+                **evaluation.as_json(),
+                "skipped_rows": len(result.report.skipped),
+                "wall_seconds": round(time.perf_counter() - started, 2),
+            }
+        )
+        return
+    low, high = evaluation.accuracy_interval
+    typer.echo(f"documents   {evaluation.documents:,}")
+    typer.echo(
+        f"accuracy    {100 * evaluation.accuracy:.2f} %  "
+        f"(95 % interval {100 * low:.2f} to {100 * high:.2f})"
+    )
+    typer.echo(f"macro-F1    {100 * evaluation.macro_f1:.2f} %")
+    typer.echo(
+        f"coverage    {100 * evaluation.coverage.share:.2f} % of the tokens were read, "
+        f"{evaluation.coverage.truncated_documents:,} documents not whole"
+    )
+    for bucket in evaluation.by_length:
+        upper = f"{bucket.maximum:,}" if bucket.maximum else "more"
+        typer.echo(
+            f"  {bucket.minimum:>6,} to {upper:>6} tokens: accuracy {100 * bucket.accuracy:6.2f} %"
+            f"  ({bucket.documents:,} documents)"
+        )
+    typer.echo(
+        f"speed       {evaluation.documents_per_second:.1f} documents/s, "
+        f"{evaluation.tokens_per_second:,.0f} tokens/s ({evaluation.backend})"
+    )

@@ -1,0 +1,94 @@
+"""`longform inspect`: what is in a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from longform.cli.arguments import AsJson, BundleFolder, print_json
+
+
+def inspect(
+    bundle: BundleFolder,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="A text file in UTF-8: also show how it would be cut and read."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a bundle and show its labels, settings, metrics, exports and files."""
+    import json
+
+    from longform.backends.choice import candidates
+    from longform.bundle import load_bundle
+
+    opened = load_bundle(bundle)
+    description = opened.description
+    parity = json.loads(opened.path("parity.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = {
+        "digest": opened.digest,
+        "description": description.model_dump(mode="json"),
+        "parity": parity,
+        "backends_here": [str(candidate) for candidate in candidates(opened)],
+        "files": {name: opened.path(name).stat().st_size for name in sorted(opened.files)},
+    }
+    if text is not None:
+        content["text"] = _plan(opened, text)
+    if as_json:
+        print_json(content)
+        return
+    segments = description.knobs.segments
+    model = description.knobs.model
+    typer.echo(f"bundle      {bundle}  (verified, digest {opened.digest[:16]})")
+    typer.echo(f"made        {description.created} by longform {description.longform_version}")
+    typer.echo(f"labels      {len(description.labels)}: {', '.join(description.labels[:20])}")
+    typer.echo(
+        f"reads       {segments.selection} segments of {segments.segment_length} tokens "
+        f"({segments.segmenter}, overlap {segments.overlap})"
+    )
+    typer.echo(f"model       {model['encoder']} + {model['aggregator']}")
+    typer.echo(
+        "metrics     "
+        + ", ".join(f"{name} {100 * value:.2f} %" for name, value in description.metrics.items())
+    )
+    for name, record in parity["targets"].items():
+        typer.echo(
+            f"parity      {name}: {'passed' if record['passed'] else 'REFUSED'}, largest logit "
+            f"difference {record['largest_logit_difference']:.2g} "
+            f"({record['documents']} documents)"
+        )
+    typer.echo(f"runs here   {', '.join(content['backends_here'])}")
+    for name, size in content["files"].items():
+        typer.echo(f"  {size:>13,}  {name}")
+    if text is not None:
+        plan = content["text"]
+        typer.echo(f"text        {text}: {plan['coverage']}")
+        for segment in plan["segments"]:
+            typer.echo(f"  {segment['start']:>8,} to {segment['end']:>8,}  {segment['tokens']}")
+
+
+def _plan(opened: Any, path: Path) -> dict[str, Any]:
+    """Cut one text as the bundle would."""
+    from longform.errors import InputError
+    from longform.text.segmenter import Segmenter
+    from longform.text.tokenization import TextTokenizer
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "The text must be a readable file in UTF-8.",
+            found=f"{path}: {error}",
+            fix="Give another file, or convert this one.",
+        ) from error
+    tokenizer = TextTokenizer.from_file(opened.path("tokenizer.json"))
+    document = Segmenter(tokenizer, opened.description.knobs.segments).segment(text)
+    return {
+        "coverage": document.coverage.as_dict(),
+        "segments": [
+            {"start": item.start, "end": item.end, "tokens": len(item.token_ids)}
+            for item in document.segments
+        ],
+    }

@@ -1,0 +1,98 @@
+"""`longform predict`: a quick look at a text, or a file of documents to a file of answers."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from longform.cli.arguments import (
+    AsJson,
+    BackendName,
+    BundleFolder,
+    TextColumn,
+    open_predictor,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from longform.types import Prediction
+
+
+def predict(  # noqa: PLR0913 - one argument for each flag
+    bundle: BundleFolder,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify.")] = None,
+    input_: Annotated[
+        Path | None, typer.Option("--input", help="File of documents; labels are not needed.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File of answers, .jsonl or .csv; an interrupted job is continued."),
+    ] = None,
+    backend: BackendName = "auto",
+    text_column: TextColumn = "text",
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Scores to show of each answer; all by default.")
+    ] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Also tell which parts the answer rests on.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Classify texts given as arguments or on standard input, or all documents of a file."""
+    from longform.errors import InputError
+    from longform.inference.bulk import predict_file
+    from longform.reporting import ConsoleReporter
+
+    reporter = ConsoleReporter()
+    if input_ is not None:
+        if output is None or texts:
+            raise InputError(
+                "A file of documents needs a file for the answers.",
+                found="--input without --output" if output is None else "--input and texts",
+                fix="Give both --input and --output, and no texts.",
+            )
+        with open_predictor(bundle, backend, reporter) as predictor:
+            summary = predict_file(
+                predictor, input_, output, text_column=text_column, top_k=top_k, reporter=reporter
+            )
+        if as_json:
+            print_json(summary)
+        return
+    if not texts and sys.stdin.isatty():
+        raise InputError(
+            "There must be something to classify.",
+            found="no text, no --input and nothing on standard input",
+            fix="Give texts as arguments, or --input FILE --output FILE.",
+        )
+    with open_predictor(bundle, backend, reporter) as predictor:
+        predictions = predictor.predict(texts or [sys.stdin.read()], evidence=evidence)
+    if as_json:
+        print_json({"predictions": [_as_dict(item, top_k) for item in predictions]})
+        return
+    for prediction in predictions:
+        _print(prediction, top_k)
+
+
+def _as_dict(prediction: Prediction, top_k: int | None) -> dict[str, Any]:
+    content = asdict(prediction)
+    content["scores"] = content["scores"][:top_k]
+    if prediction.evidence is None:
+        del content["evidence"]
+    return content
+
+
+def _print(prediction: Prediction, top_k: int | None) -> None:
+    coverage = prediction.coverage
+    typer.echo(
+        f"{prediction.label}  {prediction.score:.4f}  "
+        f"({coverage.tokens_used:,} of {coverage.tokens_total:,} tokens read, "
+        f"{coverage.segments_used} segments)"
+    )
+    for item in prediction.scores[1 : top_k or 5]:
+        typer.echo(f"  {item.label}  {item.score:.4f}")
+    for part in sorted(prediction.evidence or (), key=lambda part: -part.score)[:3]:
+        typer.echo(f"  characters {part.start:,} to {part.end:,}: {part.score:+.4f}")

@@ -1,0 +1,229 @@
+"""`longform train`: one command from a file to a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from longform.cli.arguments import AsJson, print_json
+
+if TYPE_CHECKING:
+    from longform.config import RunConfig
+    from longform.reporting import Reporter
+    from longform.types import Document
+
+_FINGERPRINT = "run.json"
+
+
+def train(  # noqa: PLR0913 - one argument for each flag
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG.yaml] [key=value ...]",
+            help="A YAML file with settings; further settings after --set.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled documents: csv, tsv, json, jsonl (each also .gz) or parquet."),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Documents that choose the best epoch. "
+            "Left out, a tenth of the data is held out, by class."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the bundle to write.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="'bag' trains from nothing; otherwise the "
+            "folder or name of a Hugging Face encoder."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="key=value ...",
+            help="Settings, for example: --set aggregator=lstm frozen=true",
+        ),
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the text; 'text'.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the label; 'label'.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Forget an interrupted run of the same output instead of continuing it.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier and write it as a bundle.
+
+    An interrupted run is continued by the same command.
+    """
+    from longform.config import load_config, parse_assignments
+    from longform.reporting import ConsoleReporter
+
+    given = [*(settings or []), *(set_ or [])]
+    files = [argument for argument in given if "=" not in argument]
+    overrides = parse_assignments([argument for argument in given if "=" in argument])
+    overrides |= {
+        "data": str(data) if data else None,
+        "validation": str(validation) if validation else None,
+        "output_dir": str(output) if output else None,
+        "encoder": encoder or overrides.get("encoder"),
+        "text_column": text_column,
+        "label_column": label_column,
+    }
+    config = load_config(_only_config(files), overrides)
+    summary = run_training(config, ConsoleReporter(), overwrite=overwrite, restart=restart)
+    if as_json:
+        print_json(summary)
+
+
+def run_training(
+    config: RunConfig, reporter: Reporter, *, overwrite: bool = False, restart: bool = False
+) -> dict[str, Any]:
+    """Train by a configuration and write the bundle.
+
+    Args:
+        config: With `data` and `output_dir` set.
+        reporter: Told what is decided and how it goes.
+        overwrite: Replace a bundle that is there.
+        restart: Forget an interrupted run.
+
+    Returns:
+        Where the bundle is, its metrics and what training did.
+
+    Raises:
+        InputError: The data, the encoder or the output cannot be used.
+        ParityError: The export is not equal to the trained model.
+    """
+    from longform.bundle import check_output
+    from longform.extras import require
+
+    target = _required(config.output_dir, "--output", "the folder of the bundle")
+    check_output(target, overwrite)
+    train_documents, validation_documents = _read(config, reporter)
+    for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
+        require(library, "Training")
+    # Imported here: only training needs torch, and it takes seconds to load.
+    from longform.export.bundles import write_bundle
+    from longform.export.encoders import EncoderExports, fastest_encoder
+    from longform.training.fit import fit
+
+    work = target.parent / f"{target.name}.training"
+    _claim(work, config, [*train_documents, *validation_documents], restart)
+
+    def open_encoder(model: Any, digest: str, precision: str) -> Any:
+        return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
+
+    trained = fit(
+        config, train_documents, validation_documents, work / "checkpoints", reporter, open_encoder
+    )
+    shared = trained.encoder_digest if config.frozen else None
+    exports = EncoderExports(trained.model, shared, work / "exports")
+    records = write_bundle(
+        trained, validation_documents, exports, target, overwrite=overwrite, reporter=reporter
+    )
+    shutil.rmtree(work)
+    reporter.say(
+        f"Done: {target}  accuracy {100 * trained.metrics['accuracy']:.2f}  "
+        f"macro-F1 {100 * trained.metrics['macro_f1']:.2f}  "
+        f"in {trained.summary['seconds']:,.0f} s of training.\n"
+        f"Next: longform evaluate {target} --data FILE   or   longform serve {target}"
+    )
+    return {
+        "bundle": str(target),
+        "metrics": trained.metrics,
+        "training": trained.summary,
+        "parity": {name: record.as_dict() for name, record in records.items()},
+    }
+
+
+def _read(config: RunConfig, reporter: Reporter) -> tuple[Sequence[Document], Sequence[Document]]:
+    """Read the training file, and the validation file or a held-out part."""
+    from longform.data.labels import LabelMap
+    from longform.data.readers import read_documents
+    from longform.data.splits import stratified_split
+
+    def read(path: Path) -> tuple[Document, ...]:
+        result = read_documents(
+            path, text_column=config.text_column, label_column=config.label_column
+        )
+        reporter.say(result.report.summary())
+        return result.documents
+
+    documents = read(_required(config.data, "--data", "the training file"))
+    labels = LabelMap.from_documents(documents)
+    if config.validation is not None:
+        held_out = read(Path(config.validation))
+        # Refused here, before anything long begins, when a label is new.
+        labels.ids(held_out)
+        return documents, held_out
+    split = stratified_split(documents, config.validation_split, config.seed)
+    for note in split.notes:
+        reporter.say(note)
+    return split.train, split.validation
+
+
+def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart: bool) -> None:
+    """Make the run's folder, or make sure that the one there is of the same run."""
+    from longform.errors import InputError
+
+    content = hashlib.sha256()
+    for document in documents:
+        content.update(repr((document.text, document.label)).encode("utf-8", "replace"))
+    excluded = {"data", "validation", "output_dir", "parity_documents"}
+    settings = config.model_dump(exclude=excluded)
+    fingerprint = {"config": settings, "data": content.hexdigest()}
+    record = work / _FINGERPRINT
+    if restart and record.is_file():
+        shutil.rmtree(work)
+    if record.is_file():
+        found = json.loads(record.read_text(encoding="utf-8"))
+        differing = [
+            key for key, value in settings.items() if found["config"].get(key) != value
+        ] + (["the documents"] if found["data"] != fingerprint["data"] else [])
+        if differing:
+            raise InputError(
+                "An interrupted run is continued only with the same settings and documents.",
+                found=f"{work} is of a run that differs in {', '.join(differing)}",
+                fix="Add --restart to forget that run, or choose another --output.",
+            )
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(fingerprint, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _only_config(files: list[str]) -> Path | None:
+    from longform.errors import InputError
+
+    if len(files) > 1:
+        raise InputError(
+            "A run takes one configuration file.",
+            found=", ".join(files),
+            fix="Give one YAML file; write settings as key=value.",
+        )
+    return Path(files[0]) if files else None
+
+
+def _required(value: str | None, flag: str, what: str) -> Path:
+    from longform.errors import InputError
+
+    if value is None:
+        raise InputError(f"Training needs {what}.", found=f"no {flag}", fix=f"Add {flag} PATH.")
+    return Path(value)

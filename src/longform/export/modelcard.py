@@ -1,0 +1,83 @@
+"""The model card that travels in a bundle as README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from longform.bundle import BundleDescription
+from longform.export.parity import ParityRecord
+
+_LABELS_SHOWN = 50
+
+
+def model_card(
+    name: str, description: BundleDescription, records: Mapping[str, ParityRecord]
+) -> str:
+    """Write the card in Markdown, with the header that Hugging Face reads.
+
+    Args:
+        name: Of the bundle.
+        description: What the bundle is.
+        records: How its exports compare with the trained model.
+    """
+    training, metrics = description.training, description.metrics
+    coverage = training["coverage"]
+    labels = list(description.labels)
+    shown = ", ".join(f"`{label}`" for label in labels[:_LABELS_SHOWN])
+    more = f" and {len(labels) - _LABELS_SHOWN} more" if len(labels) > _LABELS_SHOWN else ""
+    settings = description.knobs.segments.model_dump() | description.knobs.model
+    return "\n".join(
+        [
+            "---",
+            "library_name: longform",
+            "pipeline_tag: text-classification",
+            "---",
+            "",
+            f"# {name}",
+            "",
+            f"A classifier of long documents with {len(labels)} classes, trained by longform "
+            f"{description.longform_version} on {description.created}.",
+            "",
+            f"Classes: {shown}{more}",
+            "",
+            "## How good it is",
+            "",
+            f"On {training['validation_documents']:,} validation documents, which also chose the "
+            "best epoch: "
+            f"accuracy {100 * metrics['accuracy']:.2f} %, "
+            f"macro-F1 {100 * metrics['macro_f1']:.2f} %.",
+            "",
+            f"Trained on {training['documents']:,} documents in {training['seconds']:,.0f} s "
+            f"({training['epochs']:g} epochs, {training['kind']}). "
+            f"{100 * coverage['share']:.2f} % of their tokens were read; "
+            f"{coverage['truncated_documents']:,} documents were not read whole.",
+            "",
+            "## Exports",
+            "",
+            "| target | largest logit difference | same label | documents | passed |",
+            "| --- | ---: | ---: | ---: | --- |",
+            *(
+                f"| {record.target} | {record.largest_logit_difference:.2g} | "
+                f"{100 * record.label_agreement:.2f} % | {record.documents} | "
+                f"{'yes' if record.passed else 'no, left out'} |"
+                for record in records.values()
+            ),
+            "",
+            "## Use",
+            "",
+            "```python",
+            "import longform",
+            "",
+            f'print(longform.load("{name}").predict(["..."])[0])',
+            "```",
+            "",
+            "Every answer carries `coverage`: how many of the document's tokens it rests on.",
+            "",
+            "## Settings",
+            "",
+            "| key | value |",
+            "| --- | --- |",
+            *(f"| `{key}` | `{value}` |" for key, value in settings.items()),
+            "",
+        ]
+    )

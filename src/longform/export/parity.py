@@ -1,0 +1,176 @@
+"""The gate: a target gives the reference's answers, or it is refused.
+
+Compared are logits, not labels, of real validation documents read from their text, on top of the
+golden shapes that travel with the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from longform.data.labels import LabelMap
+from longform.errors import ParityError
+from longform.evaluation.metrics import accuracy, macro_f1
+from longform.inference.neural import NeuralScorer
+from longform.types import Document, Floats, Integers, SegmentedDocument
+
+DEFAULT_TOKENS = 40_000
+"""Tokens of validation text compared when the user names no number of documents."""
+MINIMUM_DOCUMENTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a precision may cost.
+
+    Attributes:
+        logit_difference: Largest difference of any logit.
+        label_agreement: Least share of documents with the same label.
+        accuracy_drop: Most points of accuracy lost, as a share.
+    """
+
+    logit_difference: float
+    label_agreement: float
+    accuracy_drop: float
+
+
+TOLERANCES = {
+    "fp32": Tolerance(1e-3, 1.0, 0.0),
+    "bf16": Tolerance(0.5, 0.98, 0.005),
+    "int8": Tolerance(1.5, 0.97, 0.005),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ParityRecord:
+    """How close one target came.
+
+    Attributes:
+        target: `runtime:precision`.
+        passed: Whether it is within the tolerance of its precision.
+        largest_logit_difference: Over all documents and classes.
+        label_agreement: Share of documents with the same label.
+        accuracy_change: Target less reference, on the labelled documents.
+        macro_f1_change: Target less reference.
+        documents: How many were compared.
+        tokens: How many tokens they have.
+        worst_document: Id of the document with the largest logit difference.
+    """
+
+    target: str
+    passed: bool
+    largest_logit_difference: float
+    label_agreement: float
+    accuracy_change: float
+    macro_f1_change: float
+    documents: int
+    tokens: int
+    worst_document: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as `parity.json` holds it."""
+        return asdict(self)
+
+
+class ParityCheck:
+    """Real documents with the answers of the reference.
+
+    Args:
+        reference: The trained model in fp32.
+        documents: Labelled validation documents.
+        labels: The classes.
+    """
+
+    def __init__(
+        self, reference: NeuralScorer, documents: Sequence[Document], labels: LabelMap
+    ) -> None:
+        self.documents = documents
+        self._classes = len(labels)
+        self._true = labels.ids(documents)
+        self._segmented = reference.segment(documents)
+        self._logits = self._score(reference)
+
+    def compare(self, target: str, scorer: NeuralScorer) -> ParityRecord:
+        """Compare a target with the reference.
+
+        Args:
+            target: `runtime:precision`; the precision decides the tolerance.
+            scorer: The target with the reference's segmenter.
+        """
+        logits = self._score(scorer)
+        differences = np.abs(logits - self._logits).max(axis=1)
+        worst = int(differences.argmax())
+        reference_labels, labels = self._logits.argmax(axis=1), logits.argmax(axis=1)
+        agreement = float((reference_labels == labels).mean())
+        change = self._accuracy(labels) - self._accuracy(reference_labels)
+        tolerance = TOLERANCES[target.partition(":")[2]]
+        passed = (
+            bool(np.isfinite(logits).all())
+            and float(differences[worst]) <= tolerance.logit_difference
+            and agreement >= tolerance.label_agreement
+            and change >= -tolerance.accuracy_drop
+        )
+        return ParityRecord(
+            target=target,
+            passed=passed,
+            largest_logit_difference=float(np.nan_to_num(differences[worst], nan=1e9)),
+            label_agreement=agreement,
+            accuracy_change=change,
+            macro_f1_change=self._macro_f1(labels) - self._macro_f1(reference_labels),
+            documents=len(self.documents),
+            tokens=sum(document.coverage.tokens_used for document in self._segmented),
+            worst_document=self.documents[worst].id,
+        )
+
+    def _score(self, scorer: NeuralScorer) -> Floats:
+        vectors = scorer.encode(self._segmented)
+        return scorer.score_readings(vectors, [document.positions for document in self._segmented])
+
+    def _accuracy(self, labels: Integers) -> float:
+        return accuracy(self._true, labels)
+
+    def _macro_f1(self, labels: Integers) -> float:
+        return macro_f1(self._true, labels, self._classes)
+
+
+def require_parity(record: ParityRecord) -> None:
+    """Refuse a target that the user cannot do without.
+
+    Raises:
+        ParityError: The record says that it is not close enough.
+    """
+    if not record.passed:
+        raise ParityError(
+            f"The export '{record.target}' must give the answers of the trained model.",
+            found=f"a largest logit difference of {record.largest_logit_difference:.3g} (document "
+            f"'{record.worst_document}'), {100 * record.label_agreement:.2f} % of "
+            f"{record.documents} documents with the same label",
+            fix="Nothing was written. Try another torch or onnxruntime version, and report this.",
+        )
+
+
+def choose_documents(
+    documents: Sequence[Document], segmented: Sequence[SegmentedDocument], count: int | None
+) -> list[Document]:
+    """Choose validation documents for the comparison, the first ones that fit a short time.
+
+    Args:
+        documents: All validation documents.
+        segmented: The same, segmented.
+        count: So many; None takes documents until `DEFAULT_TOKENS`, at least
+            `MINIMUM_DOCUMENTS`.
+    """
+    if count is not None:
+        return list(documents[:count])
+    chosen: list[Document] = []
+    tokens = 0
+    for document, result in zip(documents, segmented, strict=True):
+        if len(chosen) >= MINIMUM_DOCUMENTS and tokens >= DEFAULT_TOKENS:
+            break
+        chosen.append(document)
+        tokens += result.coverage.tokens_used
+    return chosen
