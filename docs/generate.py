@@ -11,6 +11,7 @@ import ast
 import inspect
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def module_tree() -> str:
 def render(page: str) -> str:
     """Replace what stands between the markers of `page` by what the code says now."""
     for marker, write in {
-        **{marker: lambda room=room: settings_table(room) for marker, room in ROOMS.items()},
+        **{marker: partial(settings_table, room) for marker, room in ROOMS.items()},
         "aliases": alias_table,
         "server": server_table,
         "modules": module_tree,
