@@ -99,7 +99,8 @@ class Segmenter:
             if characters >= _BATCH_CHARACTERS:
                 yield from self._segment_group(group)
                 group, characters = [], 0
-        yield from self._segment_group(group)
+        if group:
+            yield from self._segment_group(group)
 
     def _segment_group(self, texts: list[str]) -> Iterator[SegmentedDocument]:
         boundaries = [sentence_boundaries(text) for text in texts]
