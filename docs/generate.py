@@ -11,6 +11,7 @@ import ast
 import inspect
 import sys
 import tomllib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ DOCUMENTS = Path(__file__).parent
 PACKAGE = DOCUMENTS.parent / "src" / "longform"
 PAGES = (DOCUMENTS / "configuration.md", DOCUMENTS / "architecture.md")
 
-ROOMS = {
+ROOMS: dict[str, type[BaseModel]] = {
     "segments": config.SegmentSettings,
     "model": config.ModelSettings,
     "training": config.TrainingSettings,
@@ -111,12 +112,13 @@ def module_tree() -> str:
 
 def render(page: str) -> str:
     """Replace what stands between the markers of `page` by what the code says now."""
-    for marker, write in {
+    writers: dict[str, Callable[[], str]] = {
         **{marker: partial(settings_table, room) for marker, room in ROOMS.items()},
         "aliases": alias_table,
         "server": server_table,
         "modules": module_tree,
-    }.items():
+    }
+    for marker, write in writers.items():
         begin, end = f"<!-- generated: {marker} -->", "<!-- end -->"
         if begin in page:
             before, _, rest = page.partition(begin)
