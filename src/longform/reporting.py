@@ -36,7 +36,7 @@ class ConsoleReporter(Reporter):
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True, emoji=False)
 
     def say(self, message: str) -> None:
         """Print one line."""

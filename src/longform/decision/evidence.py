@@ -39,9 +39,9 @@ def leave_one_out(
         One item per part in reading order, at most `MAX_PARTS`; empty for a document of one part,
         which cannot be left out.
     """
-    parts = np.array_split(np.arange(len(vectors)), min(len(vectors), MAX_PARTS))
-    if len(parts) < 2:
+    if len(vectors) < 2:
         return ()
+    parts = np.array_split(np.arange(len(vectors)), min(len(vectors), MAX_PARTS))
     everything = np.arange(len(vectors))
     readings = [everything, *(np.setdiff1d(everything, part) for part in parts)]
     logits = score(
