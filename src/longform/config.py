@@ -22,8 +22,9 @@ class SegmentSettings(BaseModel):
 
     segmenter: Literal["sentence", "fixed"] = "sentence"
     """`sentence` packs whole sentences up to the length; `fixed` cuts every `segment_length`."""
-    segment_length: int = Field(256, ge=8)
-    """Tokens of a segment, special tokens and prefix included."""
+    segment_length: int = Field(128, ge=8)
+    """Tokens of a segment, special tokens and prefix included. Short segments are faster on a CPU
+    and make evidence finer; encoders take at most their own limit, often 512."""
     overlap: int = Field(0, ge=0)
     """Most tokens that a segment repeats from the one before it."""
     selection: Literal["all", "head", "tail", "head_tail"] = "all"

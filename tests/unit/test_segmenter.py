@@ -137,6 +137,8 @@ def test_every_token_is_in_a_segment_that_holds_its_characters(kind, text, knobs
 
 @kinds
 @given(text=texts, knobs=knobs)
+@example(text="长。\x00\x00。\x00", knobs={"segment_length": 10})
+@example(text="长" + " " * 2500 + "文" + "\n" * 2500, knobs={"segment_length": 10})
 @settings(deadline=None)
 def test_segments_follow_each_other_without_gap_and_none_is_inside_another(kind, text, knobs):
     segmenter = Segmenter(tiny_tokenizers.KINDS[kind](), SegmentSettings(**knobs))

@@ -148,4 +148,4 @@ def calibration(
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> NDArray[np.float64]:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+    return np.asarray(numerator / np.maximum(denominator, 1), dtype=np.float64)

@@ -45,7 +45,7 @@ class LongTextConfig(PretrainedConfig):
         lstm_layers: int = 1,
         lstm_bidirectional: bool = True,
         dropout: float = 0.1,
-        segment_length: int = 256,
+        segment_length: int = 128,
         **kwargs: Any,
     ) -> None:
         self.encoder = encoder
