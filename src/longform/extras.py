@@ -11,7 +11,6 @@ from longform.errors import MissingExtraError
 EXTRA_OF_LIBRARY = {
     "accelerate": "train",
     "fastapi": "serve",
-    "matplotlib": "train",
     "nncf": "openvino",
     "onnx": "train",
     "onnxscript": "train",

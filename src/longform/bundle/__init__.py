@@ -26,7 +26,7 @@ from longform.bundle.layout import (
 )
 from longform.bundle.loading import Bundle, load_bundle
 from longform.bundle.output import check_output
-from longform.bundle.saving import writing_bundle
+from longform.bundle.saving import extending_bundle, writing_bundle
 
 __all__ = [
     "CONFIG_FILE",
@@ -45,6 +45,7 @@ __all__ = [
     "FileSystem",
     "Knobs",
     "check_output",
+    "extending_bundle",
     "file_digest",
     "load_bundle",
     "number_labels",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from longform.bundle.filesystem import FileSystem
 from longform.bundle.layout import MANIFEST_FILE, read_description
+from longform.bundle.loading import Bundle
 from longform.bundle.manifest import build_manifest
 from longform.bundle.output import (
     DISK_IS_FULL,
@@ -70,6 +72,31 @@ def writing_bundle(
         raise
     finally:
         save.release()
+
+
+@contextmanager
+def extending_bundle(bundle: Bundle, target: Path) -> Iterator[Path]:
+    """Give a folder that holds all files of a bundle, to add to, and put it in the bundle's place.
+
+    The bundle is saved anew, with a new manifest and so a new digest.
+
+    Args:
+        bundle: The verified bundle.
+        target: The path that it was loaded from.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        InputError: As `check_output`.
+        LongformError: The file system refused a step, for example because the disk is full.
+    """
+    with writing_bundle(target, overwrite=True) as staging:
+        for name in bundle.files:
+            copy = staging / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path(name), copy)
+        yield staging
 
 
 class _Save:

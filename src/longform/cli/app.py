@@ -8,7 +8,6 @@ import sys
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from longform import __version__
@@ -20,9 +19,6 @@ from longform.cli.predict import predict
 from longform.cli.serve import serve
 from longform.cli.train import train
 from longform.errors import LongformError
-
-INTERRUPTED = 130
-TERMINATED = 143
 
 app = typer.Typer(
     name="longform",
@@ -69,15 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given or bool(os.environ.get("LONGFORM_DEBUG"))
     given = [argument for argument in given if argument != "--debug"]
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        status = app(args=given, prog_name="longform", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        typer.echo("Interrupted.", err=True)
-        return INTERRUPTED
+        app(args=given, prog_name="longform")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except LongformError as error:
         if debug:
             raise
@@ -88,9 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
-        signal.signal(signal.SIGTERM, previous)
-    return status if isinstance(status, int) else 0
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 0
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(TERMINATED)
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    # A second signal stops at once, whatever is being tidied up.
+    signal.signal(number, signal.SIG_DFL)
+    typer.echo(f"\nStopped by {signal.Signals(number).name}.", err=True)
+    raise SystemExit(128 + number)

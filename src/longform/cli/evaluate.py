@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,10 @@ from longform.cli.arguments import (
     open_predictor,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from longform.evaluation.evaluation import Evaluation
+    from longform.reporting import Reporter
 
 
 def evaluate(
@@ -33,7 +37,6 @@ def evaluate(
     """Measure accuracy, macro-F1, calibration and coverage on labelled documents."""
     from longform.data.readers import read_documents
     from longform.evaluation.evaluation import evaluate as evaluate_documents
-    from longform.evaluation.report import write_report
     from longform.reporting import ConsoleReporter
 
     reporter = ConsoleReporter()
@@ -41,11 +44,9 @@ def evaluate(
     result = read_documents(data, text_column=text_column, label_column=label_column)
     reporter.say(result.report.summary())
     with open_predictor(bundle, backend, reporter) as predictor:
-        evaluation = evaluate_documents(predictor, result.documents, reporter)
+        evaluation = evaluate_documents(predictor, result.documents, reporter, data=data.name)
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        write_report(report, evaluation)
-        reporter.say(f"Report: {report}")
+        _save_report(report, bundle, evaluation, reporter)
     if as_json:
         print_json(
             {
@@ -55,6 +56,31 @@ def evaluate(
             }
         )
         return
+    _print(evaluation)
+
+
+def _save_report(report: Path, bundle: Path, evaluation: Evaluation, reporter: Reporter) -> None:
+    from longform.bundle import extending_bundle, load_bundle
+    from longform.evaluation.report import write_report
+
+    folder = bundle.resolve()
+    if not report.resolve().is_relative_to(folder):
+        report.parent.mkdir(parents=True, exist_ok=True)
+        write_report(report, evaluation)
+        reporter.say(f"Report: {report}")
+        return
+    # A file that its manifest does not list would make the bundle invalid: save it anew with it.
+    name = report.resolve().relative_to(folder)
+    with extending_bundle(load_bundle(bundle), bundle) as staging:
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        write_report(staging / name, evaluation)
+    reporter.say(
+        f"Report: {report}. It is now part of the bundle, whose digest has changed; it quotes the "
+        "beginnings of misjudged documents."
+    )
+
+
+def _print(evaluation: Evaluation) -> None:
     low, high = evaluation.accuracy_interval
     typer.echo(f"documents   {evaluation.documents:,}")
     typer.echo(

@@ -140,18 +140,25 @@ def run_training(
         trained, validation_documents, exports, target, overwrite=overwrite, reporter=reporter
     )
     shutil.rmtree(work)
-    reporter.say(
-        f"Done: {target}  accuracy {100 * trained.metrics['accuracy']:.2f}  "
-        f"macro-F1 {100 * trained.metrics['macro_f1']:.2f}  "
-        f"in {trained.summary['seconds']:,.0f} s of training.\n"
-        f"Next: longform evaluate {target} --data FILE   or   longform serve {target}"
-    )
+    reporter.say(_closing_lines(target, trained.metrics, trained.summary))
     return {
         "bundle": str(target),
         "metrics": trained.metrics,
         "training": trained.summary,
         "parity": {name: record.as_dict() for name, record in records.items()},
     }
+
+
+def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, Any]) -> str:
+    coverage = summary["coverage"]
+    return (
+        f"Done: {target}\n"
+        f"  accuracy {100 * metrics['accuracy']:.2f}, macro-F1 {100 * metrics['macro_f1']:.2f} on "
+        f"{summary['validation_documents']:,} validation documents\n"
+        f"  {100 * coverage['share']:.1f} % of all tokens read, {summary['epochs']:g} epochs, "
+        f"{summary['seconds']:,.0f} s of training\n"
+        f"Next: longform evaluate {target} --data FILE   or   longform serve {target}"
+    )
 
 
 def _read(config: RunConfig, reporter: Reporter) -> tuple[Sequence[Document], Sequence[Document]]:

@@ -99,11 +99,7 @@ def write_bundle(
         staging = _Staging(folder, trained, segmenter)
         reporter.say("Exporting to ONNX.")
         _write_model(staging, exports)
-        documents = choose_documents(
-            validation,
-            segmenter.segment_batch([document.text for document in validation[:64]]),
-            trained.config.parity_documents,
-        )
+        documents = choose_documents(validation, segmenter, trained.config.parity_documents)
         reporter.say(f"Comparing the exports with the trained model on {len(documents)} documents.")
         records = _compare(staging, documents)
         for record in records.values():

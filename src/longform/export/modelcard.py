@@ -20,9 +20,7 @@ def model_card(
         description: What the bundle is.
         records: How its exports compare with the trained model.
     """
-    training, metrics = description.training, description.metrics
-    coverage = training["coverage"]
-    labels = list(description.labels)
+    labels = description.labels
     shown = ", ".join(f"`{label}`" for label in labels[:_LABELS_SHOWN])
     more = f" and {len(labels) - _LABELS_SHOWN} more" if len(labels) > _LABELS_SHOWN else ""
     settings = description.knobs.segments.model_dump() | description.knobs.model
@@ -40,18 +38,7 @@ def model_card(
             "",
             f"Classes: {shown}{more}",
             "",
-            "## How good it is",
-            "",
-            f"On {training['validation_documents']:,} validation documents, which also chose the "
-            "best epoch: "
-            f"accuracy {100 * metrics['accuracy']:.2f} %, "
-            f"macro-F1 {100 * metrics['macro_f1']:.2f} %.",
-            "",
-            f"Trained on {training['documents']:,} documents in {training['seconds']:,.0f} s "
-            f"({training['epochs']:g} epochs, {training['kind']}). "
-            f"{100 * coverage['share']:.2f} % of their tokens were read; "
-            f"{coverage['truncated_documents']:,} documents were not read whole.",
-            "",
+            *_quality(description),
             "## Exports",
             "",
             "| target | largest logit difference | same label | documents | passed |",
@@ -81,3 +68,21 @@ def model_card(
             "",
         ]
     )
+
+
+def _quality(description: BundleDescription) -> list[str]:
+    training, metrics = description.training, description.metrics
+    coverage = training["coverage"]
+    return [
+        "## How good it is",
+        "",
+        f"On {training['validation_documents']:,} validation documents, which also chose the best "
+        f"epoch: accuracy {100 * metrics['accuracy']:.2f} %, "
+        f"macro-F1 {100 * metrics['macro_f1']:.2f} %.",
+        "",
+        f"Trained on {training['documents']:,} documents in {training['seconds']:,.0f} s "
+        f"({training['epochs']:g} epochs, {training['kind']}). "
+        f"{100 * coverage['share']:.2f} % of their tokens were read; "
+        f"{coverage['truncated_documents']:,} documents were not read whole.",
+        "",
+    ]

@@ -16,11 +16,13 @@ from longform.data.labels import LabelMap
 from longform.errors import ParityError
 from longform.evaluation.metrics import accuracy, macro_f1
 from longform.inference.neural import NeuralScorer
-from longform.types import Document, Floats, Integers, SegmentedDocument
+from longform.text.segmenter import Segmenter
+from longform.types import Document, Floats, Integers
 
 DEFAULT_TOKENS = 40_000
 """Tokens of validation text compared when the user names no number of documents."""
 MINIMUM_DOCUMENTS = 8
+MAXIMUM_DOCUMENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +156,13 @@ def require_parity(record: ParityRecord) -> None:
 
 
 def choose_documents(
-    documents: Sequence[Document], segmented: Sequence[SegmentedDocument], count: int | None
+    documents: Sequence[Document], segmenter: Segmenter, count: int | None
 ) -> list[Document]:
     """Choose validation documents for the comparison, the first ones that fit a short time.
 
     Args:
         documents: All validation documents.
-        segmented: The same, segmented.
+        segmenter: Counts their tokens.
         count: So many; None takes documents until `DEFAULT_TOKENS`, at least
             `MINIMUM_DOCUMENTS`.
     """
@@ -168,9 +170,9 @@ def choose_documents(
         return list(documents[:count])
     chosen: list[Document] = []
     tokens = 0
-    for document, result in zip(documents, segmented, strict=True):
+    for document in documents[:MAXIMUM_DOCUMENTS]:
         if len(chosen) >= MINIMUM_DOCUMENTS and tokens >= DEFAULT_TOKENS:
             break
         chosen.append(document)
-        tokens += result.coverage.tokens_used
+        tokens += segmenter.segment(document.text).coverage.tokens_used
     return chosen

@@ -53,46 +53,64 @@ def predict_file(
     """
     reporter = reporter or Reporter()
     started = time.perf_counter()
-    form = _form(target)
-    partial = target.with_name(target.name + ".partial")
-    reader = DocumentReader(source, text_column=text_column, labelled=False)
-    done = _lines_done(partial, form) if partial.exists() else 0
-    if done:
-        reporter.say(f"Continuing after {done:,} answers in {partial}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    truncated = count = 0
-    with (
-        partial.open("a", encoding="utf-8", newline="") as file,
-        reporter.track("Predicting", sum(1 for _ in reader)) as advance,
-    ):
-        if form == "csv" and partial.stat().st_size == 0:
-            file.write(_csv_row(CSV_COLUMNS))
-        advance(done)
-        for documents, scores in predictor.iterate_scores(islice(iter(reader), done, None)):
-            for prediction in predictor.decide(documents, scores):
-                file.write(_Line.of(prediction, top_k).write(form))
-                truncated += prediction.coverage.truncated
-                count += 1
-            file.flush()
-            advance(len(documents))
-        report = reader.report
-        for row in report.skipped:
-            file.write(_Line(str(row.row), error=row.reason).write(form))
-    partial.replace(target)
+    job = _Job(source, target, _form(target), text_column, top_k)
+    counts = job.run(predictor, reporter)
+    job.partial.replace(target)
     seconds = time.perf_counter() - started
     reporter.say(
-        f"{done + count:,} documents classified, {len(report.skipped):,} rows without a text, "
-        f"{truncated:,} not read whole; {count / max(seconds, 1e-9):.1f} documents/s. "
-        f"Answers: {target}"
+        f"{counts['documents']:,} documents classified, {counts['skipped_rows']:,} rows without a "
+        f"text, {counts['truncated']:,} not read whole, in {seconds:,.1f} s. Answers: {target}"
     )
     return {
-        "documents": done + count,
-        "skipped_rows": len(report.skipped),
-        "truncated": truncated,
+        **counts,
         "seconds": round(seconds, 2),
         "output": str(target),
         "backend": str(predictor.backend_info),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One file of documents, one file of answers."""
+
+    source: Path
+    target: Path
+    form: str
+    text_column: str
+    top_k: int | None
+
+    @property
+    def partial(self) -> Path:
+        return self.target.with_name(self.target.name + ".partial")
+
+    def run(self, predictor: Predictor, reporter: Reporter) -> dict[str, int]:
+        """Answer what is not answered yet; return what was counted."""
+        reader = DocumentReader(self.source, text_column=self.text_column, labelled=False)
+        total = sum(1 for _ in reader)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        done = _lines_done(self.partial, self.form) if self.partial.exists() else 0
+        if done:
+            reporter.say(f"Continuing after {done:,} answers in {self.partial}.")
+        truncated, count = 0, done
+        with (
+            self.partial.open("a", encoding="utf-8", newline="") as file,
+            reporter.track("Predicting", total) as advance,
+        ):
+            if self.form == "csv" and self.partial.stat().st_size == 0:
+                file.write(_csv_row(CSV_COLUMNS))
+            advance(done)
+            for documents, scores in predictor.iterate_scores(islice(iter(reader), done, None)):
+                predictions = predictor.decide(documents, scores)
+                file.writelines(_Line.of(item, self.top_k).write(self.form) for item in predictions)
+                file.flush()
+                truncated += sum(item.coverage.truncated for item in predictions)
+                count += len(predictions)
+                advance(len(predictions))
+            skipped = reader.report.skipped
+            file.writelines(
+                _Line(str(row.row), error=row.reason).write(self.form) for row in skipped
+            )
+        return {"documents": count, "skipped_rows": len(skipped), "truncated": truncated}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +168,10 @@ def _lines_done(partial: Path, form: str) -> int:
     if end < len(content):
         with partial.open("r+b") as file:
             file.truncate(end)
-    lines = content[:end].decode("utf-8").splitlines(keepends=False)
+    lines = content[:end].decode("utf-8").split("\n")[:-1]
     if form == "csv":
-        return max(0, len(list(csv.reader(lines))) - 1)
-    return len(content[:end].split(b"\n")) - 1
+        return max(0, sum(1 for _ in csv.reader(line + "\n" for line in lines)) - 1)
+    return len(lines)
 
 
 def _csv_row(cells: tuple[str, ...]) -> str:

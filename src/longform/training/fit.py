@@ -19,7 +19,7 @@ from longform.data.labels import LabelMap
 from longform.errors import InputError
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
-from longform.text.segmenter import SEGMENTER_VERSION, Segmenter
+from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.training.devices import Device, pick_device
 from longform.training.features import (
@@ -113,7 +113,7 @@ def fit(
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
     run = _Run(model, config, segmenter, folder, device, reporter)
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
-    steps = trainer.fit(reporter)
+    trainer.fit(reporter)
     metrics = trainer.evaluate()
     summary = {
         "documents": len(train),
@@ -121,10 +121,8 @@ def fit(
         "coverage": coverage,
         "kind": kind_of_training(config),
         "device": device.name,
-        "steps": steps,
-        "epochs": round(float(trainer.state.epoch or 0), 2),
+        **trainer.account(),
         "seconds": round(time.perf_counter() - started, 1),
-        "segmenter_version": SEGMENTER_VERSION,
     }
     return TrainedModel(
         model=model.cpu().eval(),

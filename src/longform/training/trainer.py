@@ -109,17 +109,19 @@ class LongTextTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.remove_callback(TqdmCallback)
 
-    def fit(self, reporter: Reporter) -> int:
-        """Train, from the last complete checkpoint where there is one, and keep the best model.
-
-        Returns:
-            The optimiser steps done, those before a resumption included.
-        """
+    def fit(self, reporter: Reporter) -> None:
+        """Train, from the last complete checkpoint where there is one, and keep the best model."""
         checkpoint = last_complete_checkpoint(Path(str(self.args.output_dir)))
         if checkpoint is not None:
             reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        return int(self.state.global_step)
+
+    def account(self) -> dict[str, float]:
+        """Return the steps and epochs done, those before a resumption included."""
+        return {
+            "steps": int(self.state.global_step),
+            "epochs": round(float(self.state.epoch or 0), 2),
+        }
 
 
 def _arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArguments:
