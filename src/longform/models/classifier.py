@@ -72,11 +72,13 @@ class LongTextClassifier(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, BagEncoder):
-            # fastText's range: the mean of many embeddings starts near zero.
-            bound = 1.0 / module.tokens.embedding_dim
-            nn.init.uniform_(module.tokens.weight, -bound, bound)
-            nn.init.uniform_(module.pairs.weight, -bound, bound)
+        # transformers hands over only modules that hold parameters themselves: asked about
+        # `BagEncoder` or `Place`, this would never run.
+        if isinstance(module, nn.Embedding) and isinstance(self.encoder, BagEncoder):
+            # fastText's range: the mean of many embeddings starts near zero, and a token or pair
+            # that training never meets adds next to nothing.
+            bound = 1.0 / module.embedding_dim
+            nn.init.uniform_(module.weight, -bound, bound)
         elif isinstance(module, nn.LSTM):
             for name, parameter in module.named_parameters():
                 if name.startswith("weight_hh"):
@@ -85,10 +87,10 @@ class LongTextClassifier(PreTrainedModel):
                     nn.init.xavier_uniform_(parameter)
                 else:
                     nn.init.zeros_(parameter)
-        elif isinstance(module, Place):
+        elif module is self.head.place.modulation:
             # Places start without effect; training finds how much they matter.
-            nn.init.zeros_(module.modulation.weight)
-            nn.init.zeros_(module.modulation.bias)
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode segments: int64 `[segments, tokens]` twice -> float `[segments, width]`."""
