@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -77,15 +78,19 @@ def _load_encoder(config: RunConfig) -> tuple[Any, TextTokenizer]:
     try:
         encoder_config = AutoConfig.from_pretrained(source)
         arguments = pooler_arguments(encoder_config.model_type)
-        encoder = AutoModel.from_pretrained(source, dtype="float32", **arguments)
+        encoder, loading = AutoModel.from_pretrained(
+            source, dtype="float32", output_loading_info=True, **arguments
+        )
         hub_tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+    # A damaged file is a SafetensorError, weights of another shape are a RuntimeError.
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         raise InputError(
             "The encoder must be 'bag', or a folder (or a name in the local Hugging Face cache) "
             "with config.json, model.safetensors and a tokenizer.",
             found=f"'{config.encoder}': {_first_sentence(error)}",
             fix="Give the path of a downloaded model, or leave --encoder out to train 'bag'.",
         ) from error
+    _check_weights(config.encoder, loading["missing_keys"])
     tokenizer = TextTokenizer(hub_tokenizer.backend_tokenizer.to_str())
     _check_fit(config, encoder.config, tokenizer)
     return encoder, tokenizer
@@ -98,7 +103,12 @@ def _encoder_source(encoder: str) -> str:
     if not looks_like_path:
         return encoder
     folder = path.expanduser()
-    wanted = {"config.json": ["config.json"], "weights": ["*.safetensors", "*.safetensors.index*"]}
+    wanted = {
+        "config.json": ["config.json"],
+        "weights": ["*.safetensors", "*.safetensors.index*"],
+        # Without one, transformers makes up a tokenizer that knows no word.
+        "tokenizer": ["tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken"],
+    }
     missing = [
         name
         for name, patterns in wanted.items()
@@ -107,12 +117,24 @@ def _encoder_source(encoder: str) -> str:
     if missing:
         present = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
         raise InputError(
-            "The encoder's folder must hold config.json and weights (model.safetensors).",
+            "The encoder's folder must hold config.json, weights (model.safetensors) and a "
+            "tokenizer (tokenizer.json).",
             found=f"{folder} has no {' and no '.join(missing)}"
             + (f"; it has {', '.join(present[:8]) or 'nothing'}" if folder.is_dir() else ""),
             fix="Copy the whole model folder, or leave --encoder out to train 'bag' from nothing.",
         )
     return str(folder)
+
+
+def _check_weights(name: str, missing: Iterable[str]) -> None:
+    """Refuse an encoder of which a part would start from random weights without a word."""
+    absent = sorted(key for key in missing if "pooler" not in key)
+    if absent:
+        raise InputError(
+            "The weights of the encoder must be those of the model that its config.json names.",
+            found=f"'{name}' has no weights for {len(absent)} parameters, such as {absent[0]}",
+            fix="Copy config.json and the weights from the same model.",
+        )
 
 
 def _check_fit(config: RunConfig, encoder_config: Any, tokenizer: TextTokenizer) -> None:
