@@ -25,7 +25,7 @@ class ProgressCallback(TrainerCallback):
         self._reporter = reporter
         self._stack = ExitStack()
         self._advance: Advance | None = None
-        self._loss = float("nan")
+        self._loss: float | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -65,8 +65,10 @@ class ProgressCallback(TrainerCallback):
         """Say how the model does on the validation documents."""
         if metrics is None or self._advance is None:
             return
+        # Short epochs end before the first entry of the log.
+        loss = "" if self._loss is None else f"training loss {self._loss:.4f}   "
         self._reporter.say(
-            f"  epoch {state.epoch or 0:5.1f}   training loss {self._loss:.4f}   "
+            f"  epoch {state.epoch or 0:5.1f}   {loss}"
             f"validation loss {metrics['eval_loss']:.4f}   "
             f"accuracy {100 * metrics['eval_accuracy']:.2f}   "
             f"macro-F1 {100 * metrics['eval_macro_f1']:.2f}"
