@@ -107,13 +107,18 @@ def pooler_arguments(model_type: str) -> dict[str, Any]:
 
 
 def _mean_embedding(table: nn.Embedding, ids: Tensor, weight: Tensor) -> Tensor:
-    """Average the embeddings of `ids [n, t]` with `weight [n, t]`."""
+    """Average the embeddings of those of `ids [n, t]` whose `weight [n, t]` is 1 and not 0."""
     if torch.compiler.is_exporting():
         # ONNX has no fused gather and sum.
         return _weighted_mean(table(ids), weight)
-    # Fused: about ten times the speed in training, since the gathered vectors are never written.
-    total = nn.functional.embedding_bag(ids, table.weight, per_sample_weights=weight, mode="sum")
-    return total / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
+    # Fused, and only over what counts: about ten times the speed in training, since the gathered
+    # vectors are never written.
+    counted = weight > 0
+    counts = counted.sum(dim=1)
+    total = nn.functional.embedding_bag(
+        ids[counted], table.weight, counts.cumsum(dim=0) - counts, mode="sum"
+    )
+    return total / counts.unsqueeze(1).clamp_min(1).to(total.dtype)
 
 
 def _weighted_mean(vectors: Tensor, weight: Tensor) -> Tensor:
