@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from types import ModuleType
 
 from longform.errors import MissingExtraError
@@ -25,6 +26,11 @@ EXTRA_OF_LIBRARY = {
     "uvicorn": "serve",
 }
 """Import name of each optional library -> the extra that installs it."""
+
+
+_REPORTING_HOME = ("openvino_telemetry",)
+"""Libraries that send usage figures to their makers, without being asked. Ours send nothing: these
+count as not installed, which OpenVINO and NNCF both take for a no."""
 
 
 def is_available(library: str) -> bool:
@@ -49,4 +55,6 @@ def require(library: str, purpose: str) -> ModuleType:
             found="it is not installed",
             fix=f"Run: pip install 'longform[{extra}]'",
         )
+    for name in _REPORTING_HOME:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     return importlib.import_module(library)
