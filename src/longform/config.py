@@ -180,7 +180,7 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> R
         ConfigError: One or more keys or values cannot be used; the message lists all of them.
     """
     values = _flatten(_read_yaml(path)) if path is not None else {}
-    values.update(_flatten({k: v for k, v in (overrides or {}).items() if v is not None}))
+    values.update(_flatten(overrides or {}))
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:

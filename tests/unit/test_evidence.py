@@ -84,3 +84,16 @@ def test_long_documents_are_left_out_in_parts_that_cover_them(segments):
     for one, other in pairwise(found):
         assert one.end == other.start
         assert one.segment < other.segment
+
+
+def test_no_part_spans_text_that_a_selection_left_out():
+    document = read(2 * MAX_PARTS + 5)
+    tail = np.arange(len(document.segments)) >= MAX_PARTS + 1
+    document.positions[tail, 0] += 100
+    found = leave_one_out(
+        document, np.ones((len(document.segments), 3), dtype=np.float32), mean_head, LABELS
+    )
+    gap = document.segments[MAX_PARTS].end
+    assert all(item.end <= gap or item.start >= gap for item in found)
+    assert len(found) <= MAX_PARTS + 1
+    assert [item.start for item in found[1:]] == [item.end for item in found[:-1]]

@@ -80,14 +80,16 @@ def train(  # noqa: PLR0913 - one argument for each flag
     given = [*(settings or []), *(set_ or [])]
     files = [argument for argument in given if "=" not in argument]
     overrides = parse_assignments([argument for argument in given if "=" in argument])
-    overrides |= {
-        "data": str(data) if data else None,
-        "validation": str(validation) if validation else None,
-        "output_dir": str(output) if output else None,
-        "encoder": encoder or overrides.get("encoder"),
+    flags = {
+        "data": data and str(data),
+        "validation": validation and str(validation),
+        "output_dir": output and str(output),
+        "encoder": encoder,
         "text_column": text_column,
         "label_column": label_column,
     }
+    # A flag that is not given must not undo what the file says; `--set key=null` may.
+    overrides |= {name: value for name, value in flags.items() if value is not None}
     config = load_config(_only_config(files), overrides)
     summary = run_training(config, ConsoleReporter(), overwrite=overwrite, restart=restart)
     if as_json:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from longform.decision.probabilities import softmax
-from longform.types import Evidence, Floats, SegmentedDocument
+from longform.types import Evidence, Floats, Integers, SegmentedDocument
 
 MAX_PARTS = 32
 """Leaving one part out is quadratic for a recurrent head: longer documents are grouped."""
@@ -36,12 +36,13 @@ def leave_one_out(
         temperature: As in the prediction that is explained.
 
     Returns:
-        One item per part in reading order, at most `MAX_PARTS`; empty for a document of one part,
+        One item per part in reading order, about `MAX_PARTS` at most; no part spans what was not
+        read. Empty for a document of one part,
         which cannot be left out.
     """
     if len(vectors) < 2:
         return ()
-    parts = np.array_split(np.arange(len(vectors)), min(len(vectors), MAX_PARTS))
+    parts = _split_parts(document)
     everything = np.arange(len(vectors))
     readings = [everything, *(np.setdiff1d(everything, part) for part in parts)]
     logits = score(
@@ -60,3 +61,12 @@ def leave_one_out(
         )
         for part, without in zip(parts, probabilities[1:], strict=True)
     )
+
+
+def _split_parts(document: SegmentedDocument) -> list[Integers]:
+    """Group neighbouring segments into parts, and cut a part where a selection left text out."""
+    count = len(document.segments)
+    index = document.positions[:, 0]
+    after_gap = np.flatnonzero(np.diff(index) > 1) + 1
+    even = np.linspace(0, count, min(count, MAX_PARTS) + 1).astype(np.int64)[1:-1]
+    return np.split(np.arange(count), np.union1d(even, after_gap))

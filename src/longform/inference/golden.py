@@ -16,8 +16,9 @@ from longform.errors import BundleError, ParityError
 from longform.inference.neural import NeuralScorer
 from longform.types import POSITION_FEATURES, Coverage, Document, Floats, Segment, SegmentedDocument
 
-LOGIT_TOLERANCE = {"fp32": 1e-3, "bf16": 0.25, "fp16": 0.1}
-"""Largest logit difference to the fp32 reference that each precision may show."""
+LOGIT_TOLERANCE = {"fp32": 1e-3, "bf16": 0.25, "fp16": 0.1, "int8": 2.0}
+"""Largest logit difference to the fp32 reference that each precision may show. Random tokens are
+harder on int8 than texts; what it does to real documents is for the parity gate to judge."""
 
 _SHAPES = ((1, 1), (1, 8), (3, 17), (9, 64), (2, 1_000_000))
 """Segments and tokens of the golden documents; tokens are capped at the segment length."""
