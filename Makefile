@@ -55,7 +55,7 @@ docs: install ## Build the documentation into site/
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: install ## Run the benchmarks on this machine
+bench: install ## Run the benchmarks on this machine (after make demo)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean: ## Remove what can be built again, but for .venv
