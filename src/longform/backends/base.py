@@ -33,7 +33,14 @@ class BackendInfo:
 
 
 class Backend(ABC):
-    """An encoder and a head on one device."""
+    """An encoder and a head on one device.
+
+    Attributes:
+        token_budget: Padded tokens of an encoder batch that suit it: enough to fill its matrix
+            units, few enough for the activations of a layer to stay in the cache.
+    """
+
+    token_budget = 4_096
 
     @property
     @abstractmethod

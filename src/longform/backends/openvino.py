@@ -15,8 +15,8 @@ from longform.types import Floats, SegmentBatch
 
 Precision = Literal["fp32", "bf16", "int8"]
 
-_CHUNKS_PER_STREAM = 4
-"""Requests that a batch is split into for each stream: evens out streams that finish early."""
+_CHUNK_TOKENS = 512
+"""Padded tokens of one request to a stream: small, so that no stream waits long for the last."""
 
 _QUANTIZATION_GROUP = "128"
 """Activations that share one scale: as accurate as smaller groups, and faster than larger ones."""
@@ -35,6 +35,8 @@ class OpenVINOBackend(Backend):
             int8 and quantises activations as they come.
         threads: Threads of one call; None takes what the machine grants.
     """
+
+    token_budget = 16_384
 
     def __init__(
         self,
@@ -67,8 +69,9 @@ class OpenVINOBackend(Backend):
 
     def encode(self, batch: SegmentBatch) -> Floats:
         """Encode segments; see `Backend.encode`."""
-        rows = len(batch.input_ids)
-        step = max(1, -(-rows // (self._threads * _CHUNKS_PER_STREAM)))
+        rows, width = batch.input_ids.shape
+        # A small batch is still shared out among all streams.
+        step = max(1, min(_CHUNK_TOKENS // width, -(-rows // self._threads)))
         for start in range(0, rows, step):
             chunk = slice(start, start + step)
             inputs = {

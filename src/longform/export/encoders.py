@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from longform.training.vectors import default_cache_folder
 
 ENCODER_NAME = "encoder.onnx"
 INT8_NAME = "encoder.int8.xml"
+CHOICE_NAME = "fastest.txt"
 
 
 def can_quantize(model: LongTextClassifier) -> bool:
@@ -83,6 +85,18 @@ class EncoderExports:
             self._publish(temporary)
         return path
 
+    def remembered(self, rivals: Collection[str]) -> str | None:
+        """Return which of these backends an earlier run found to be the fastest, if one did."""
+        path = self._folder / CHOICE_NAME
+        chosen = path.read_text(encoding="utf-8") if path.is_file() else None
+        return chosen if chosen in rivals else None
+
+    def remember(self, chosen: str) -> None:
+        """Keep the choice for the next run."""
+        temporary = self._temporary()
+        (temporary / CHOICE_NAME).write_text(chosen, encoding="utf-8")
+        self._publish(temporary)
+
     def _temporary(self) -> Path:
         folder = self._folder / f"making-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,17 +123,23 @@ def fastest_encoder(
         reporter: Told what was measured.
 
     Returns:
-        Torch in the given precision, or OpenVINO in int8 where that is faster by measurement. The
-        head of the result cannot score.
+        Torch in the given precision, or OpenVINO in int8 where that is faster by a measurement,
+        made once: a choice that changed would give the same run other vectors, and find none in
+        the cache. The head of the result cannot score.
     """
     reference = TorchBackend(model, "bf16" if precision == "bf16" else "fp32")
     if not can_quantize(model):
         return reference
     fast = OpenVINOBackend(exports.int8(), None, "int8")
-    length = model.config.segment_length
-    rates = {str(backend.info): tokens_per_second(backend, length) for backend in (reference, fast)}
-    reporter.say(
-        "Encoding speed, tokens/s: "
-        + ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
-    )
-    return max((reference, fast), key=lambda backend: rates[str(backend.info)])
+    rivals = {str(backend.info): backend for backend in (reference, fast)}
+    chosen = exports.remembered(rivals)
+    if chosen is None:
+        length = model.config.segment_length
+        rates = {name: tokens_per_second(backend, length) for name, backend in rivals.items()}
+        reporter.say(
+            "Encoding speed, tokens/s: "
+            + ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+        )
+        chosen = max(rates, key=lambda name: rates[name])
+        exports.remember(chosen)
+    return rivals[chosen]

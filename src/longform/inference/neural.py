@@ -10,7 +10,6 @@ import numpy as np
 from longform.backends.base import Backend
 from longform.errors import InputError
 from longform.inference.packing import (
-    TOKEN_BUDGET,
     collate_segments,
     pack_segments,
     split_by_document,
@@ -27,15 +26,11 @@ class NeuralScorer:
     Args:
         segmenter: The one that the model was trained with.
         backend: Runs the encoder and the head.
-        token_budget: Most padded tokens of an encoder batch.
     """
 
-    def __init__(
-        self, segmenter: Segmenter, backend: Backend, token_budget: int = TOKEN_BUDGET
-    ) -> None:
+    def __init__(self, segmenter: Segmenter, backend: Backend) -> None:
         self.segmenter = segmenter
         self.backend = backend
-        self.token_budget = token_budget
 
     def score(self, documents: Sequence[Document]) -> Scores:
         """Score documents together; see `Scorer.score`."""
@@ -82,7 +77,7 @@ class NeuralScorer:
         segments = [segment for document in documents for segment in document.segments]
         rows = np.empty((len(segments), self.backend.info.vector_size), dtype=np.float32)
         lengths = [len(segment.token_ids) for segment in segments]
-        for batch in pack_segments(lengths, self.token_budget):
+        for batch in pack_segments(lengths, self.backend.token_budget):
             collated = collate_segments(
                 [segments[index] for index in batch], self.segmenter.tokenizer.pad_id
             )

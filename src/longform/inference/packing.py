@@ -12,12 +12,8 @@ from longform.types import Floats, Integers, Segment, SegmentBatch, SegmentedDoc
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-TOKEN_BUDGET = 4_096
-"""Padded tokens of one encoder batch on a CPU: enough to fill the matrix units, small enough for
-the activations of one layer to stay in the cache."""
 
-
-def pack_segments(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
+def pack_segments(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
     """Group segments of similar length into batches.
 
     Args:

@@ -196,7 +196,8 @@ class _Run:
         )
         # The prefix is part of the token ids, which each vector is found by.
         key = [digest, self.config.token_pooling, backend.info.precision]
-        with VectorStore(default_cache_folder(), key, backend.info.vector_size) as store:
+        width, budget = backend.info.vector_size, backend.token_budget
+        with VectorStore(default_cache_folder(), key, width, budget) as store:
             known = len(store)
             pad_id = self.segmenter.tokenizer.pad_id
             vectors = [

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from longform.inference.packing import (
-    TOKEN_BUDGET,
     collate_segments,
     pack_segments,
     split_by_document,
@@ -25,7 +24,7 @@ from longform.reporting import Reporter
 from longform.types import Floats, Segment, SegmentBatch, SegmentedDocument
 
 _DIGEST_BYTES = 16
-_SEGMENTS_BETWEEN_WRITES = 512
+_SEGMENTS_BETWEEN_WRITES = 2_048
 
 EncodeFunction = Callable[[SegmentBatch], Floats]
 
@@ -47,12 +46,16 @@ class VectorStore:
         key: Names the store: whatever changes the vectors of the same tokens, such as the
             encoder's weights, the precision and the pooling, must be in it.
         width: Features of a vector.
+        token_budget: Most padded tokens of a batch that is encoded.
     """
 
-    def __init__(self, folder: Path, key: Sequence[str], width: int) -> None:
+    def __init__(
+        self, folder: Path, key: Sequence[str], width: int, token_budget: int = 4_096
+    ) -> None:
         name = hashlib.sha256("\n".join([*key, str(width)]).encode()).hexdigest()[:32]
         self._folder = folder / name
         self._width = width
+        self._token_budget = token_budget
         self._folder.mkdir(parents=True, exist_ok=True)
         self._hash_path = self._folder / "segments.hash"
         self._vector_path = self._folder / "vectors.f32"
@@ -116,7 +119,7 @@ class VectorStore:
                 group = items[begin : begin + _SEGMENTS_BETWEEN_WRITES]
                 lengths = [len(segment.token_ids) for _, segment in group]
                 vectors = np.empty((len(group), self._width), dtype=np.float32)
-                for batch in pack_segments(lengths, TOKEN_BUDGET):
+                for batch in pack_segments(lengths, self._token_budget):
                     collated = collate_segments([group[index][1] for index in batch], pad_id)
                     vectors[batch] = encode(collated)
                     advance(sum(lengths[index] for index in batch))
