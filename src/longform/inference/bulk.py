@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from longform.bundle import file_digest
 from longform.data.readers import DocumentReader
 from longform.errors import InputError
 from longform.inference.predictor import Predictor
@@ -34,8 +37,8 @@ def predict_file(
     """Classify every document of a file.
 
     Answers are written to `<target>.partial` as they come, and renamed when all are there; the
-    same call continues a partial file. Rows without a text are answered too, with the reason, at
-    the end of the file.
+    same call continues a partial file, which `<target>.partial.json` tells from one of another
+    job. Rows without a text are answered too, with the reason, at the end of the file.
 
     Args:
         predictor: The model.
@@ -54,8 +57,12 @@ def predict_file(
     reporter = reporter or Reporter()
     started = time.perf_counter()
     job = _Job(source, target, _form(target), text_column, top_k)
+    with _explaining(target):
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        job.claim(predictor.bundle.digest)
     counts = job.run(predictor, reporter)
     job.partial.replace(target)
+    job.record.unlink()
     seconds = time.perf_counter() - started
     reporter.say(
         f"{counts['documents']:,} documents classified, {counts['skipped_rows']:,} rows without a "
@@ -83,15 +90,39 @@ class _Job:
     def partial(self) -> Path:
         return self.target.with_name(self.target.name + ".partial")
 
+    @property
+    def record(self) -> Path:
+        return self.target.with_name(self.target.name + ".partial.json")
+
+    def claim(self, bundle_digest: str) -> None:
+        """Make sure that a partial file is of this job, and start one where there is none."""
+        settings = {
+            "the documents": file_digest(self.source) if self.source.is_file() else "",
+            "the bundle": bundle_digest,
+            "text_column": self.text_column,
+            "top_k": self.top_k,
+        }
+        if self.partial.exists():
+            found = json.loads(self.record.read_text("utf-8")) if self.record.exists() else {}
+            differing = [key for key, value in settings.items() if found.get(key, self) != value]
+            if differing:
+                raise InputError(
+                    "Answers that are there in part are continued only by the same job.",
+                    found=f"{self.partial} differs in {', '.join(differing)}",
+                    fix="Remove that file, or choose another --output.",
+                )
+            return
+        self.record.write_text(json.dumps(settings), encoding="utf-8")
+        self.partial.touch()
+
     def run(self, predictor: Predictor, reporter: Reporter) -> dict[str, int]:
         """Answer what is not answered yet; return what was counted."""
         reader = DocumentReader(self.source, text_column=self.text_column, labelled=False)
         total = sum(1 for _ in reader)
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        done = _lines_done(self.partial, self.form) if self.partial.exists() else 0
+        done, truncated = _keep_answers(self.partial, self.form)
         if done:
             reporter.say(f"Continuing after {done:,} answers in {self.partial}.")
-        truncated, count = 0, done
+        count = done
         with (
             self.partial.open("a", encoding="utf-8", newline="") as file,
             reporter.track("Predicting", total) as advance,
@@ -161,17 +192,54 @@ def _form(target: Path) -> str:
     return form
 
 
-def _lines_done(partial: Path, form: str) -> int:
-    """Count whole lines, and cut off one that a killed process left unfinished."""
-    content = partial.read_bytes()
-    end = content.rfind(b"\n") + 1
-    if end < len(content):
-        with partial.open("r+b") as file:
-            file.truncate(end)
-    lines = content[:end].decode("utf-8").split("\n")[:-1]
+@contextmanager
+def _explaining(target: Path) -> Iterator[None]:
+    """Refuse a place for the answers before the work, not after it."""
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
+        yield
+    except OSError as error:
+        raise InputError(
+            f"The answers must be written to {target}, and the file system refused.",
+            found=f"{error.filename or target}: {error.strerror or error}",
+            fix="Choose an --output in a folder in which this user may write.",
+        ) from error
+
+
+def _keep_answers(partial: Path, form: str) -> tuple[int, int]:
+    """Cut a partial file off after its last whole answer.
+
+    What a killed process may have left behind that are half a line, or rows without a text, which
+    are written again when all others are there.
+
+    Returns:
+        The number of answers, and of those that rest on a part of their document.
+    """
+    lines = [line + b"\n" for line in partial.read_bytes().split(b"\n")[:-1]]
+    kept, count, truncated = int(form == "csv" and bool(lines)), 0, 0
+    for end, is_truncated in _answers([line.decode("utf-8") for line in lines], form):
+        kept, count, truncated = end, count + 1, truncated + is_truncated
+    with partial.open("r+b") as file:
+        file.truncate(sum(map(len, lines[:kept])))
+    return count, truncated
+
+
+def _answers(lines: list[str], form: str) -> Iterator[tuple[int, bool]]:
+    """Yield the number of lines up to the end of each answer, and whether it was truncated."""
     if form == "csv":
-        return max(0, sum(1 for _ in csv.reader(line + "\n" for line in lines)) - 1)
-    return len(lines)
+        rows = csv.DictReader(lines)
+        for row in rows:
+            # Some text for a row without one, None for a row that ends too early.
+            if row["error"] != "":
+                return
+            yield rows.line_num, row["truncated"] == "true"
+        return
+    for number, line in enumerate(lines, start=1):
+        content = json.loads(line)
+        if "error" in content:
+            return
+        yield number, content["coverage"]["truncated"]
 
 
 def _csv_row(cells: tuple[str, ...]) -> str:
