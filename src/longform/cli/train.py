@@ -77,9 +77,11 @@ def train(  # noqa: PLR0913 - one argument for each flag
     from longform.config import load_config, parse_assignments
     from longform.reporting import ConsoleReporter
 
-    given = [*(settings or []), *(set_ or [])]
+    # What follows the first setting of --set arrives among the plain arguments.
+    given = settings or []
     files = [argument for argument in given if "=" not in argument]
-    overrides = parse_assignments([argument for argument in given if "=" in argument])
+    assignments = [argument for argument in given if "=" in argument]
+    overrides = parse_assignments([*assignments, *(set_ or [])])
     flags = {
         "data": data and str(data),
         "validation": validation and str(validation),
@@ -192,6 +194,7 @@ def _read(config: RunConfig, reporter: Reporter) -> tuple[Sequence[Document], Se
 def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart: bool) -> None:
     """Make the run's folder, or make sure that the one there is of the same run."""
     from longform.errors import InputError
+    from longform.training.progress import last_complete_checkpoint
 
     content = hashlib.sha256()
     for document in documents:
@@ -200,7 +203,8 @@ def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart
     settings = config.model_dump(exclude=excluded)
     fingerprint = {"config": settings, "data": content.hexdigest()}
     record = work / _FINGERPRINT
-    if restart and record.is_file():
+    # A run that ended before its first checkpoint leaves nothing to continue.
+    if record.is_file() and (restart or last_complete_checkpoint(work / "checkpoints") is None):
         shutil.rmtree(work)
     if record.is_file():
         found = json.loads(record.read_text(encoding="utf-8"))
