@@ -85,16 +85,16 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     learning_rate: float | None = Field(None, gt=0)
-    """None: 2e-5 for a fine-tuned encoder, 1e-3 for a head on a frozen one, 3e-3 for `bag`."""
+    """None: 2e-5 for a fine-tuned encoder, 1e-3 for a head on a frozen one, 5e-3 for `bag`."""
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled decay of AdamW; biases and normalisation weights are spared."""
     num_train_epochs: float | None = Field(None, gt=0)
-    """None: 3 for a fine-tuned encoder, 20 otherwise (early stopping ends it sooner)."""
+    """None: 3 for a fine-tuned encoder, 12 for a head on a frozen one, 8 for `bag`."""
     max_steps: int = -1
     """Optimiser steps; above 0 it overrides `num_train_epochs`."""
-    per_device_train_batch_size: int = Field(16, ge=1)
-    """Documents per step."""
-    per_device_eval_batch_size: int = Field(16, ge=1)
+    per_device_train_batch_size: int | None = Field(None, ge=1)
+    """Documents per step. None: 32 for a head on a frozen encoder, 16 for `bag`, 8 otherwise."""
+    per_device_eval_batch_size: int = Field(32, ge=1)
     """Documents per validation step."""
     gradient_accumulation_steps: int = Field(1, ge=1)
     """Batches that make one optimiser step."""

@@ -68,6 +68,11 @@ class VectorDataset(Dataset[dict[str, Any]]):
         self.positions = positions
         self.labels = labels
 
+    @property
+    def lengths(self) -> list[int]:
+        """Segments of each document: batches of like lengths spare an LSTM most of its padding."""
+        return [len(rows) for rows in self.vectors]
+
     def __len__(self) -> int:
         return len(self.vectors)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -17,6 +18,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_callback import ProgressCallback as TqdmCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from longform.config import RunConfig
 from longform.evaluation.metrics import accuracy, macro_f1
@@ -33,12 +35,13 @@ class Recipe:
 
     learning_rate: float
     epochs: float
+    batch_size: int
 
 
 RECIPES = {
-    "bag": Recipe(learning_rate=5e-3, epochs=20),
-    "frozen": Recipe(learning_rate=1e-3, epochs=30),
-    "fine-tuning": Recipe(learning_rate=2e-5, epochs=3),
+    "bag": Recipe(learning_rate=5e-3, epochs=8, batch_size=16),
+    "frozen": Recipe(learning_rate=1e-3, epochs=12, batch_size=32),
+    "fine-tuning": Recipe(learning_rate=2e-5, epochs=3, batch_size=8),
 }
 
 
@@ -116,6 +119,12 @@ class LongTextTrainer(Trainer):
             reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        lengths = getattr(self.train_dataset, "lengths", None)
+        if lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        return LengthGroupedSampler(self.args.train_batch_size, lengths=lengths)
+
     def account(self) -> dict[str, float]:
         """Return the steps and epochs done, those before a resumption included."""
         return {
@@ -132,7 +141,7 @@ def _arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArgum
         learning_rate=config.learning_rate or recipe.learning_rate,
         num_train_epochs=epochs,
         max_steps=config.max_steps,
-        per_device_train_batch_size=config.per_device_train_batch_size,
+        per_device_train_batch_size=config.per_device_train_batch_size or recipe.batch_size,
         per_device_eval_batch_size=config.per_device_eval_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         max_grad_norm=config.max_grad_norm,
