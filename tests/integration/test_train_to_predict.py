@@ -170,32 +170,27 @@ def _weights(bundle: Path) -> bytes:
     return (bundle / "model.safetensors").read_bytes()
 
 
-def test_an_existing_bundle_is_replaced_only_when_asked(own_bundle, corpus):
-    before = load_bundle(own_bundle).digest
-    refused = train(corpus, own_bundle, *BAG_SETTINGS)
-    assert refused.status == 2
-    assert "--overwrite" in refused.err
-    assert load_bundle(own_bundle).digest == before
-    settings = [*BAG_SETTINGS, "num_train_epochs=1", "parity_documents=2"]
-    replaced = train(corpus, own_bundle, *settings, options=["--overwrite"])
-    assert replaced.status == 0, replaced.err
-    assert load_bundle(own_bundle).digest != before
-
-
-def test_a_configuration_file_says_what_flags_say(corpus, tmp_path):
+def test_a_configuration_file_says_what_flags_say_and_may_replace_a_bundle(
+    corpus, own_bundle, tmp_path
+):
     config = tmp_path / "run.yaml"
     lines = [setting.replace("=", ": ", 1) for setting in BAG_SETTINGS]
     lines += [f"data: {corpus.train}", "validation_split: 0.25", "parity_documents: 4"]
-    lines += [f"output_dir: {tmp_path / 'm'}", "selection: head", "head_tokens: 64"]
+    lines += [f"output_dir: {own_bundle}", "selection: head", "head_tokens: 64"]
     config.write_text("\n".join(lines), encoding="utf-8")
-    result = succeed("train", config, "num_train_epochs=1", "--json")
+    before = load_bundle(own_bundle).digest
+    refused = run("train", config)
+    assert refused.status == 2
+    assert "--overwrite" in refused.err
+    assert load_bundle(own_bundle).digest == before
+    result = succeed("train", config, "num_train_epochs=1", "--json", "--overwrite")
     training = result.json["training"]
     assert training["epochs"] == 1
     # Without a file for validation, a quarter of each class is held out.
     assert (training["documents"], training["validation_documents"]) == (36, 12)
     assert training["coverage"]["truncated_documents"] == 36
     assert training["coverage"]["share"] < 0.5
-    answer = longform.load(tmp_path / "m").predict([make_documents(1, 5)[0].text])[0]
+    answer = longform.load(own_bundle).predict([make_documents(1, 5)[0].text])[0]
     assert answer.coverage.truncated
     assert answer.coverage.reason == "selection"
 
@@ -532,19 +527,24 @@ def test_auto_measures_once_and_remembers(frozen, corpus, monkeypatch, tmp_path)
     load_bundle(frozen[0])
 
 
-def test_an_encoder_is_fine_tuned_on_drawn_segments_and_read_whole(
-    corpus, encoder, tmp_path, monkeypatch
-):
-    # The quantised encoder of the frozen run is looked at above, and takes its time.
-    monkeypatch.setattr("longform.export.bundles.can_quantize", lambda model: False)
-    settings = [*BERT_SETTINGS, "num_train_epochs=1", "max_train_segments=3"]
-    result = train(corpus, tmp_path / "m", *settings, options=["--encoder", encoder])
-    assert result.status == 0, result.err
-    assert result.json["training"]["kind"] == "fine-tuning"
-    assert result.json["training"]["coverage"]["share"] == 1
+def test_an_encoder_is_fine_tuned_on_drawn_segments_and_read_whole(corpus, encoder, tmp_path):
+    documents = read_documents(corpus.train).documents
+    config = RunConfig(
+        encoder=str(encoder),
+        segment_length=32,
+        aggregator="lstm",
+        aggregator_hidden=8,
+        learning_rate=0.01,
+        num_train_epochs=1,
+        max_train_segments=3,
+        bf16=False,
+    )
+    trained = fit(config, documents[:24], documents[24:32], tmp_path)
+    assert trained.summary["kind"] == "fine-tuning"
+    assert trained.summary["coverage"]["share"] == 1
     name = "encoder.layer.0.attention.self.query.weight"
     before = load_file(encoder / "model.safetensors")[name]
-    after = load_file(tmp_path / "m" / "model.safetensors")[f"encoder.model.{name}"]
+    after = trained.model.encoder.model.get_parameter(name).detach().numpy()
     assert np.abs(before - after).max() > 1e-4
 
 
