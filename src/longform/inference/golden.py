@@ -108,7 +108,8 @@ def check_golden(path: Path, scorer: NeuralScorer) -> float:
             logits = scorer.score([Document("golden", item.text)]).logits[0]
         else:
             logits = _score_segments(scorer, item.segments or [])
-        worst = max(worst, float(np.abs(logits - item.logits).max()))
+        # Not `max`, which would let a NaN go by.
+        worst = float(np.maximum(worst, np.abs(logits - item.logits).max()))
     info = scorer.backend.info
     tolerance = LOGIT_TOLERANCE[info.precision]
     if not worst <= tolerance:
