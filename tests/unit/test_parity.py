@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from fake_backends import fake_scorer
+
+from longform.data.labels import LabelMap
+from longform.errors import InputError, ParityError
+from longform.export.parity import (
+    MINIMUM_DOCUMENTS,
+    TOLERANCES,
+    ParityCheck,
+    choose_documents,
+    require_parity,
+)
+from longform.types import Document
+
+LABELS = LabelMap(("甲", "乙", "丙"))
+TEXT = "本院认为，被告应当赔偿损失！合同自双方签字之日起生效。"
+
+
+def documents(count: int) -> list[Document]:
+    return [
+        Document(f"d{row}", TEXT * (1 + row % 3) + f"第{row}号", LABELS.names[row % 3])
+        for row in range(count)
+    ]
+
+
+def check(count: int = 12) -> ParityCheck:
+    return ParityCheck(fake_scorer(), documents(count), LABELS)
+
+
+def test_an_export_without_a_difference_passes():
+    record = check().compare("fake:fp32", fake_scorer())
+    assert record.passed
+    assert record.largest_logit_difference == 0
+    assert record.label_agreement == 1
+    assert record.accuracy_change == record.macro_f1_change == 0
+    assert record.documents == 12
+    assert record.tokens > 200
+    require_parity(record)
+    assert json.loads(json.dumps(record.as_dict()))["target"] == "fake:fp32"
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "passed"),
+    [
+        ("x:fp32", 0.9e-3, True),
+        ("x:fp32", 1.1e-3, False),
+        ("x:bf16", 1.1e-3, True),
+        ("x:int8", 1.1e-3, True),
+        ("x:bf16", 0.6, False),
+        ("x:int8", 1.6, False),
+    ],
+)
+def test_each_precision_has_its_tolerance_of_logits(target, error, passed):
+    record = check().compare(target, fake_scorer(error))
+    assert record.passed == passed
+    assert record.largest_logit_difference == pytest.approx(error, rel=1e-2)
+    if passed:
+        require_parity(record)
+    else:
+        with pytest.raises(ParityError, match=f"largest logit difference of {error:.3g}"):
+            require_parity(record)
+
+
+def test_b20_other_labels_are_refused_within_the_tolerance_of_logits():
+    # 1.4 is within what int8 may do to a logit, and turns many of these labels.
+    record = check().compare("x:int8", fake_scorer(1.4))
+    assert record.largest_logit_difference < TOLERANCES["int8"].logit_difference
+    assert record.label_agreement < 0.97
+    assert not record.passed
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_r86_what_is_no_number_is_refused_and_can_be_written(value):
+    record = check().compare("x:fp32", fake_scorer(value))
+    assert not record.passed
+    json.dumps(record.as_dict(), allow_nan=False)
+    with pytest.raises(ParityError):
+        require_parity(record)
+
+
+def test_the_worst_document_is_named():
+    scorer = fake_scorer()
+    score = scorer.backend.score
+
+    def wrong_for_one(vectors, mask, positions):
+        logits = score(vectors, mask, positions)
+        logits[7, 1] += 0.25
+        return logits
+
+    scorer.backend.score = wrong_for_one
+    record = check().compare("x:fp32", scorer)
+    assert record.worst_document == "d7"
+    assert record.largest_logit_difference == pytest.approx(0.25, abs=1e-6)
+
+
+def test_the_change_of_accuracy_is_target_less_reference():
+    parity = check(30)
+    reference = np.array(fake_scorer().score(documents(30)).logits).argmax(axis=1)
+    target = np.array(fake_scorer(1.4).score(documents(30)).logits).argmax(axis=1)
+    true = np.arange(30) % 3
+    # Names are in the order given, and so are class numbers.
+    record = parity.compare("x:int8", fake_scorer(1.4))
+    expected = (target == true).mean() - (reference == true).mean()
+    assert record.accuracy_change == pytest.approx(expected)
+
+
+def test_a_validation_document_with_a_label_of_its_own_is_refused():
+    with pytest.raises(InputError, match="丁"):
+        ParityCheck(fake_scorer(), [Document("a", TEXT, "丁")], LABELS)
+
+
+def test_as_many_documents_as_asked_for_are_compared():
+    segmenter = fake_scorer().segmenter
+    some = documents(20)
+    assert choose_documents(some, segmenter, 3) == some[:3]
+    assert choose_documents(some, segmenter, 99) == some
+
+
+def test_without_a_number_a_short_time_decides(monkeypatch):
+    segmenter = fake_scorer().segmenter
+    some = documents(40)
+    tokens = [segmenter.segment(item.text).coverage.tokens_used for item in some]
+    monkeypatch.setattr("longform.export.parity.DEFAULT_TOKENS", sum(tokens[:15]))
+    assert choose_documents(some, segmenter, None) == some[:15]
+    monkeypatch.setattr("longform.export.parity.DEFAULT_TOKENS", 1)
+    assert choose_documents(some, segmenter, None) == some[:MINIMUM_DOCUMENTS]
+    assert choose_documents(some[:2], segmenter, None) == some[:2]
