@@ -195,6 +195,40 @@ def test_a_configuration_file_says_what_flags_say_and_may_replace_a_bundle(
     assert answer.coverage.reason == "selection"
 
 
+def test_r51_an_export_with_other_weights_is_refused_and_nothing_is_written(
+    own_bundle, corpus, tmp_path, monkeypatch
+):
+    import torch
+
+    from longform.export import bundles
+
+    def export_forgotten(model, path):
+        with torch.no_grad():
+            model.head.classifier.weight.mul_(1.5)
+        export_head(model, path)
+        with torch.no_grad():
+            model.head.classifier.weight.div_(1.5)
+
+    export_head = bundles.export_head
+    monkeypatch.setattr(bundles, "export_head", export_forgotten)
+    before = load_bundle(own_bundle).digest
+    settings = [*BAG_SETTINGS, "num_train_epochs=2"]
+    result = train(corpus, own_bundle, *settings, options=["--overwrite"])
+    assert result.status == 3, result.err
+    assert "must give the answers of the trained model" in result.err
+    assert "a largest logit difference of" in result.err
+    assert "Nothing was written" in result.err
+    assert "Traceback" not in result.err
+    assert load_bundle(own_bundle).digest == before
+    # The work is not lost: with the fault gone, the same command goes straight to the export.
+    monkeypatch.setattr(bundles, "export_head", export_head)
+    again = train(corpus, own_bundle, *settings, options=["--overwrite"])
+    assert again.status == 0, again.err
+    assert "Continuing from checkpoint-12" in again.err
+    assert "epoch   1.0" not in again.err
+    assert load_bundle(own_bundle).digest != before
+
+
 # Evaluation
 
 
