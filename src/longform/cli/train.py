@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 _FINGERPRINT = "run.json"
 
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
+]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Begin anew instead of continuing an interrupted run."),
+]
+
 
 def train(  # noqa: PLR0913 - one argument for each flag
     settings: Annotated[
@@ -58,30 +66,16 @@ def train(  # noqa: PLR0913 - one argument for each flag
     ] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the text; 'text'.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of the label; 'label'.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
-    ] = False,
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart",
-            help="Forget an interrupted run of the same output instead of continuing it.",
-        ),
-    ] = False,
+    overwrite: Overwrite = False,
+    restart: Restart = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier and write it as a bundle.
 
     An interrupted run is continued by the same command.
     """
-    from longform.config import load_config, parse_assignments
     from longform.reporting import ConsoleReporter
 
-    # What follows the first setting of --set arrives among the plain arguments.
-    given = settings or []
-    files = [argument for argument in given if "=" not in argument]
-    assignments = [argument for argument in given if "=" in argument]
-    overrides = parse_assignments([*assignments, *(set_ or [])])
     flags = {
         "data": data and str(data),
         "validation": validation and str(validation),
@@ -90,12 +84,23 @@ def train(  # noqa: PLR0913 - one argument for each flag
         "text_column": text_column,
         "label_column": label_column,
     }
-    # A flag that is not given must not undo what the file says; `--set key=null` may.
-    overrides |= {name: value for name, value in flags.items() if value is not None}
-    config = load_config(_only_config(files), overrides)
+    # What follows the first setting of --set arrives among the plain arguments.
+    config = _resolve(settings or [], set_ or [], flags)
     summary = run_training(config, ConsoleReporter(), overwrite=overwrite, restart=restart)
     if as_json:
         print_json(summary)
+
+
+def _resolve(plain: list[str], assigned: list[str], flags: dict[str, str | None]) -> RunConfig:
+    """Lay settings over the configuration file, and flags over both."""
+    from longform.config import load_config, parse_assignments
+
+    files = [argument for argument in plain if "=" not in argument]
+    assignments = [argument for argument in plain if "=" in argument]
+    overrides = parse_assignments([*assignments, *assigned])
+    # A flag that is not given must not undo what the file says; `--set key=null` may.
+    overrides |= {name: value for name, value in flags.items() if value is not None}
+    return load_config(_only_config(files), overrides)
 
 
 def run_training(

@@ -151,7 +151,7 @@ def _compare(staging: _Staging, documents: Sequence[Document]) -> dict[str, Pari
         records["openvino:int8"] = record
         if not record.passed:
             shutil.rmtree(staging.int8_encoder.parent)
-    if is_available("openvino"):
+    if is_available("openvino") and staging.trained.model.config.encoder != "bag":
         backend = OpenVINOBackend(staging.encoder, staging.head, "fp32")
         records["openvino:fp32"] = check.compare("openvino:fp32", staging.scorer(backend))
     return records

@@ -19,7 +19,7 @@ from longform.inference.neural import NeuralScorer
 from longform.text.segmenter import Segmenter
 from longform.types import Document, Floats, Integers
 
-DEFAULT_TOKENS = 40_000
+DEFAULT_TOKENS = 30_000
 """Tokens of validation text compared when the user names no number of documents."""
 MINIMUM_DOCUMENTS = 8
 MAXIMUM_DOCUMENTS = 64

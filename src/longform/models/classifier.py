@@ -22,15 +22,33 @@ class Head(nn.Module):
         config: The aggregator and the number of labels are read.
     """
 
+    vector_mean: Tensor
+    vector_scale: Tensor
+
     def __init__(self, config: LongTextConfig) -> None:
         super().__init__()
         width = config.vector_size
+        self.register_buffer("vector_mean", torch.zeros(width))
+        self.register_buffer("vector_scale", torch.ones(width))
         self.normalization = nn.LayerNorm(width)
         self.place = Place(width)
         self.aggregator = AGGREGATORS[config.aggregator](width, config)
         self.dropout = nn.Dropout(config.dropout)
         document_size = int(self.aggregator.output_size) + width  # type: ignore[arg-type]
         self.classifier = nn.Linear(document_size, config.num_labels)
+
+    def standardize(self, mean: Tensor, deviation: Tensor) -> None:
+        """Centre and scale the vectors of a frozen encoder before anything else.
+
+        Pretrained encoders put all texts into a narrow cone: without this, most of every vector
+        is the same, and training spends its first epochs on that.
+
+        Args:
+            mean: float `[width]`, of the training segments.
+            deviation: float `[width]`.
+        """
+        self.vector_mean.copy_(mean)
+        self.vector_scale.copy_(1.0 / deviation.clamp_min(1e-6))
 
     def forward(self, vectors: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Score documents.
@@ -44,7 +62,8 @@ class Head(nn.Module):
             float `[docs, labels]`, the logits.
         """
         real = mask.to(vectors.dtype).unsqueeze(-1)
-        placed = self.place(self.normalization(vectors), positions)
+        standardized = (vectors - self.vector_mean) * self.vector_scale
+        placed = self.place(self.normalization(standardized), positions)
         placed = self.dropout(placed) * real
         document = torch.cat([self.aggregator(placed, mask), first_vector(placed)], dim=-1)
         return self.classifier(self.dropout(document))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import transformers
 from torch import nn
 
@@ -60,6 +61,9 @@ class TrainedModel:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
+_STANDARDIZED_DOCUMENTS = 2_000
+"""Documents that the mean and the deviation of a frozen encoder's vectors are taken from."""
+
 OpenEncoder = Callable[[LongTextClassifier, str, str], Backend]
 
 
@@ -96,9 +100,7 @@ def fit(
     """
     reporter = reporter or Reporter()
     started = time.perf_counter()
-    transformers.set_seed(config.seed)
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
+    _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
     label_ids = labels.ids(train), labels.ids(validation)
     device = pick_device()
@@ -130,12 +132,16 @@ def fit(
         labels=labels,
         config=config,
         encoder_digest=weights_digest(model.encoder),
-        metrics={
-            "accuracy": float(metrics["eval_accuracy"]),
-            "macro_f1": float(metrics["eval_macro_f1"]),
-        },
+        metrics={name: float(metrics[f"eval_{name}"]) for name in ("accuracy", "macro_f1")},
         summary=summary,
     )
+
+
+def _prepare_transformers(seed: int) -> None:
+    """Seed everything, and keep bars and notices of the library off the user's screen."""
+    transformers.set_seed(seed)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def _segment(
@@ -208,6 +214,9 @@ class _Run:
                 f"Segment vectors ({backend.info}): {len(store) - known:,} encoded now, "
                 f"{known:,} found in the cache."
             )
+        sample = vectors[0][:: max(1, len(vectors[0]) // _STANDARDIZED_DOCUMENTS)]
+        joined = torch.from_numpy(np.concatenate(sample))
+        self.model.head.standardize(joined.mean(dim=0), joined.std(dim=0))
         train, validation = (
             VectorDataset(rows, [document.positions for document in part.documents], part.labels)
             for rows, part in zip(vectors, parts, strict=True)
