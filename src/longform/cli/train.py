@@ -77,9 +77,9 @@ def train(  # noqa: PLR0913 - one argument for each flag
     from longform.reporting import ConsoleReporter
 
     flags = {
-        "data": data and str(data),
-        "validation": validation and str(validation),
-        "output_dir": output and str(output),
+        "data": str(data) if data else None,
+        "validation": str(validation) if validation else None,
+        "output_dir": str(output) if output else None,
         "encoder": encoder,
         "text_column": text_column,
         "label_column": label_column,
