@@ -71,7 +71,7 @@ class ModelSettings(BaseModel):
     """Leave a pretrained encoder as it is and train on cached segment vectors."""
     bag_dimension: int = Field(128, ge=1)
     """Width of the embeddings of `bag`."""
-    bag_buckets: int = Field(131_071, ge=2)
+    bag_buckets: int = Field(65_521, ge=2)
     """Hash buckets for the token pairs of `bag`."""
     bag_vocabulary: int = Field(20_000, ge=300)
     """Most tokens of the tokenizer that `bag` trains on the corpus when none is given."""
@@ -89,7 +89,7 @@ class TrainingSettings(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled decay of AdamW; biases and normalisation weights are spared."""
     num_train_epochs: float | None = Field(None, gt=0)
-    """None: 3 for a fine-tuned encoder, 12 for a head on a frozen one, 8 for `bag`."""
+    """None: 3 for a fine-tuned encoder, 12 for a head on a frozen one, 5 for `bag`."""
     max_steps: int = -1
     """Optimiser steps; above 0 it overrides `num_train_epochs`."""
     per_device_train_batch_size: int | None = Field(None, ge=1)

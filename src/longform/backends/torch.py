@@ -44,13 +44,9 @@ class TorchBackend(Backend):
         cls, folder: Path, precision: Literal["fp32", "bf16"] = "fp32", threads: int | None = None
     ) -> TorchBackend:
         """Load the model of a bundle, on a GPU where there is one."""
-        from transformers.utils import logging
+        from longform.models import load_classifier
 
-        from longform.models import LongTextClassifier
-
-        # Its bar over the weights would stand among the lines of whoever opened a bundle.
-        logging.disable_progress_bar()
-        model = LongTextClassifier.from_pretrained(folder, dtype=torch.float32)
+        model = load_classifier(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model, precision, device, threads)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from longform.models.classifier import LongTextClassifier
+from longform.models.classifier import LongTextClassifier, load_classifier
 from longform.models.configuration import LongTextConfig
 
-__all__ = ["LongTextClassifier", "LongTextConfig"]
+__all__ = ["LongTextClassifier", "LongTextConfig", "load_classifier"]
 
 AutoConfig.register(LongTextConfig.model_type, LongTextConfig)
 AutoModelForSequenceClassification.register(LongTextConfig, LongTextClassifier)

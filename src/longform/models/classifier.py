@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging
 
 from longform.models.aggregators import AGGREGATORS, Place, first_vector
 from longform.models.configuration import LongTextConfig
@@ -165,6 +168,12 @@ class LongTextClassifier(PreTrainedModel):
         encoded = self.encode(input_ids[real], attention_mask[real])
         vectors = encoded.new_zeros(*real.shape, encoded.shape[-1])
         return vectors.masked_scatter(real.unsqueeze(-1), encoded)
+
+
+def load_classifier(folder: Path) -> LongTextClassifier:
+    """Load the model of a bundle in fp32, without the library's bar over the weights."""
+    logging.disable_progress_bar()
+    return LongTextClassifier.from_pretrained(folder, dtype=torch.float32)
 
 
 def even_positions(mask: Tensor) -> Tensor:

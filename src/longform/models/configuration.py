@@ -37,7 +37,7 @@ class LongTextConfig(PretrainedConfig):
         encoder_config: dict[str, Any] | None = None,
         vocabulary_size: int = 20_000,
         bag_dimension: int = 128,
-        bag_buckets: int = 131_071,
+        bag_buckets: int = 65_521,
         bag_token_dropout: float = 0.3,
         token_pooling: Literal["cls", "mean"] = "mean",
         aggregator: Aggregation = "attention",

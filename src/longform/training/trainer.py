@@ -39,7 +39,7 @@ class Recipe:
 
 
 RECIPES = {
-    "bag": Recipe(learning_rate=5e-3, epochs=8, batch_size=16),
+    "bag": Recipe(learning_rate=5e-3, epochs=5, batch_size=16),
     "frozen": Recipe(learning_rate=1e-3, epochs=12, batch_size=32),
     "fine-tuning": Recipe(learning_rate=2e-5, epochs=3, batch_size=8),
 }
