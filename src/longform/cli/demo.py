@@ -72,7 +72,7 @@ def _train_both(folder: Path, language: str, reporter: Reporter) -> dict[str, Ev
             "validation": str(corpus.validation),
             "output_dir": str(folder / name),
         }
-        config = load_config(None, {**paths, **settings, "num_train_epochs": 8})
+        config = load_config(None, {**paths, **settings})
         run_training(config, reporter, overwrite=True, restart=True)
         with load(folder / name) as predictor:
             evaluations[name] = evaluate(predictor, test, reporter)
