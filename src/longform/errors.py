@@ -21,7 +21,8 @@ class LongformError(Exception):
         self.rule = rule
         self.found = found
         self.fix = fix
-        parts = [rule, f"Found: {found}." if found else "", fix]
+        stop = "" if found.endswith((".", "?", "!")) else "."
+        parts = [rule, f"Found: {found}{stop}" if found else "", fix]
         super().__init__(" ".join(part for part in parts if part))
 
 
