@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -193,12 +193,12 @@ class _Run:
 
     def frozen(self, parts: list[_Part], open_encoder: OpenEncoder | None) -> LongTextTrainer:
         """Train the head alone, on vectors that are encoded once or found from an earlier run."""
-        precision = "bf16" if self.device.bf16 else "fp32"
+        precision: Literal["fp32", "bf16"] = "bf16" if self.device.bf16 else "fp32"
         digest = weights_digest(self.model.encoder)
         backend = (
             open_encoder(self.model, digest, precision)
             if open_encoder is not None
-            else TorchBackend(self.model, "bf16" if self.device.bf16 else "fp32", self.device.name)
+            else TorchBackend(self.model, precision, self.device.name)
         )
         # The prefix is part of the token ids, which each vector is found by.
         key = [digest, self.config.token_pooling, backend.info.precision]
