@@ -11,6 +11,7 @@ import ast
 import inspect
 import sys
 import tomllib
+import typing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ ROOMS: dict[str, type[BaseModel]] = {
     "segments": config.SegmentSettings,
     "model": config.ModelSettings,
     "training": config.TrainingSettings,
+    "data": config.DataSettings,
+    "augmentation": config.AugmentationSettings,
     "files": config.RunConfig,
 }
 """Marker on a page -> the class whose own fields are listed there."""
@@ -149,11 +152,11 @@ def _line(name: str, text: str) -> str:
 
 
 def _values(field: Any) -> str:
-    choices = getattr(field.annotation, "__args__", ())
-    names = [choice for choice in choices if isinstance(choice, str)]
-    if names:
-        return ", ".join(f"`{name}`" for name in names)
-    types = [item for item in choices if item is not type(None)] or [field.annotation]
+    optional, named = _choices(field.annotation), "list of " if _is_list(field.annotation) else ""
+    if optional:
+        return named + ", ".join(f"`{name}`" for name in optional)
+    arguments = getattr(field.annotation, "__args__", ())
+    types = [item for item in arguments if item is not type(None)] or [field.annotation]
     word = {"int": "integer", "float": "number", "bool": "true, false", "str": "text"}
     shown = word[types[0].__name__]
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -166,7 +169,21 @@ def _values(field: Any) -> str:
     return " ".join([shown, ", ".join(bounds)]).strip()
 
 
+def _is_list(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is tuple
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the values that a Literal allows, alone, optional or in a list."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return typing.get_args(annotation)
+    nested = (_choices(item) for item in typing.get_args(annotation))
+    return next((choices for choices in nested if choices), ())
+
+
 def _default(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"`[{', '.join(value)}]`"
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -11,19 +11,27 @@ from longform.errors import MissingExtraError
 
 EXTRA_OF_LIBRARY = {
     "accelerate": "train",
+    "cleanlab": "doctor",
+    "datasketch": "doctor",
     "fastapi": "serve",
+    "ftfy": "doctor",
+    "google.protobuf": "data",
+    "google_crc32c": "data",
     "nncf": "openvino",
     "onnx": "train",
     "onnxscript": "train",
     "onnxslim": "train",
+    "opencc": "zh",
+    "openpyxl": "data",
     "openvino": "openvino",
     "orjson": "serve",
     "prometheus_client": "serve",
     "pyarrow": "data",
-    "sklearn": "train",
+    "sklearn": "doctor",
     "torch": "train",
     "transformers": "train",
     "uvicorn": "serve",
+    "zstandard": "data",
 }
 """Import name of each optional library -> the extra that installs it."""
 

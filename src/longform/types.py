@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,24 @@ POSITION_FEATURES = 4
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text with an identity and, in training and evaluation, a label name."""
+    """A text with an identity and, in training and evaluation, what it was labelled.
+
+    Attributes:
+        id: Of the document, as the file names it, else its row number.
+        text: The text as given.
+        label: The label name, where a document has exactly one.
+        labels: The label names, where it may have any number, none included; then `label` is None.
+        text_pair: The second text, where the label is about two texts.
+        fields: Further columns that were asked for, such as a group or a date, as strings.
+    """
 
     id: str
     text: str
     label: str | None = None
+    labels: tuple[str, ...] | None = None
+    text_pair: str | None = None
+    # Not compared, so that documents stay hashable.
+    fields: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -241,7 +241,11 @@ def test_extras_named_by_the_guard_install_the_library():
 
     content = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     extras = content["project"]["optional-dependencies"]
-    distribution = {"sklearn": "scikit-learn"}
+    distribution = {
+        "sklearn": "scikit-learn",
+        "google.protobuf": "protobuf",
+        "google_crc32c": "google-crc32c",
+    }
     for library, extra in EXTRA_OF_LIBRARY.items():
         installed = {canonicalize_name(Requirement(line).name) for line in extras[extra]}
         assert canonicalize_name(distribution.get(library, library)) in installed

@@ -45,6 +45,14 @@ class Knobs(BaseModel):
     model: dict[str, Any] = {}
     """Encoder, token pooling and aggregator as they were trained, for people and for reports."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_were_read_as_given(cls, values: Any) -> Any:
+        # Bundles that were written before texts were cleaned say nothing of cleaning.
+        if isinstance(values, dict) and isinstance(values.get("segments"), dict):
+            return {**values, "segments": {"cleaning": (), **values["segments"]}}
+        return values
+
 
 class BundleDescription(BaseModel):
     """The content of `longform.json`: all that predicting needs to know beside the weights."""

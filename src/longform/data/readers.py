@@ -294,7 +294,7 @@ def _is_nan(value: Any) -> bool:
 
 def _replace_surrogates(document: Document, changes: Counter[str]) -> Document:
     """Replace what no encoding can write, now, where it can be said, and not when results are."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for name in ("id", "text", "label"):
         value = getattr(document, name)
         # isascii is a constant-time look at the string's header.
