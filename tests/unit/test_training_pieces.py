@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
-from longform.training.losses import cross_entropy
 from longform.training.progress import COMPLETE, last_complete_checkpoint
 from longform.training.trainer import RECIPES, LongTextTrainer, kind_of_training
 from longform.types import Coverage, Segment, SegmentedDocument
@@ -83,43 +81,6 @@ def trainer_for(model: nn.Module, folder, count: int = 8, **settings) -> LongTex
         eval_dataset=dataset,
         data_collator=SegmentCollator(pad_id=0),
     )
-
-
-# The loss
-
-
-def outputs(rows: int = 5, classes: int = 4):
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(rows, classes, generator=generator)
-    return SimpleNamespace(logits=logits), torch.arange(rows) % classes
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-def test_the_loss_is_that_of_torch_with_its_label_smoothing(smoothing):
-    output, labels = outputs()
-    found = cross_entropy(smoothing)(output, labels)
-    expected = nn.functional.cross_entropy(output.logits, labels, label_smoothing=smoothing)
-    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
-
-
-def test_label_smoothing_spreads_its_share_over_all_classes():
-    output, labels = outputs()
-    logs = torch.log_softmax(output.logits, dim=-1)
-    own = logs[torch.arange(5), labels]
-    expected = -(0.8 * own + 0.2 * logs.mean(dim=-1)).mean()
-    assert cross_entropy(0.2)(output, labels).item() == pytest.approx(expected.item(), abs=1e-6)
-
-
-@pytest.mark.parametrize("parts", [[5], [4, 1], [2, 2, 1], [1] * 5])
-def test_b37_losses_of_parts_of_a_batch_add_up_to_that_of_the_whole(parts):
-    output, labels = outputs()
-    compute = cross_entropy(0.1)
-    total, start = 0.0, 0
-    for size in parts:
-        part = SimpleNamespace(logits=output.logits[start : start + size])
-        total += compute(part, labels[start : start + size], num_items_in_batch=5).item()
-        start += size
-    assert total == pytest.approx(compute(output, labels).item(), abs=1e-6)
 
 
 # Steps of the optimiser

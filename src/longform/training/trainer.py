@@ -21,12 +21,14 @@ from transformers.trainer_callback import ProgressCallback as TqdmCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from longform.config import RunConfig
+from longform.data.sampling import class_weights
 from longform.evaluation.metrics import accuracy, macro_f1
-from longform.models.classifier import Head
+from longform.models.classifier import Head, mean_loss
 from longform.reporting import Reporter
 from longform.training.devices import Device
-from longform.training.losses import cross_entropy
+from longform.training.losses import LossFunction, build_loss
 from longform.training.progress import ProgressCallback, last_complete_checkpoint
+from longform.types import Floats, Integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class HeadModel(nn.Module):
     ) -> SequenceClassifierOutput:
         """Score documents; shapes as in `Head.forward`. The loss is the Trainer's."""
         logits = self.head(segment_vectors, segment_mask, segment_positions)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        loss = None if labels is None else mean_loss(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
@@ -100,7 +102,7 @@ class LongTextTrainer(Trainer):
         super().__init__(
             model=model,
             args=_arguments(config, folder, device),
-            compute_loss_func=cross_entropy(config.label_smoothing_factor),
+            compute_loss_func=_loss(config, kwargs["train_dataset"].labels),
             compute_metrics=_metrics,
             callbacks=[
                 EarlyStoppingCallback(config.early_stopping_patience),
@@ -164,6 +166,14 @@ def _arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArgum
         label_names=["labels"],
         dataloader_pin_memory=device.name == "cuda",
         log_level="error",
+    )
+
+
+def _loss(config: RunConfig, labels: Integers | Floats) -> LossFunction:
+    return build_loss(
+        config,
+        "multi_label_classification" if labels.ndim == 2 else "single_label_classification",
+        class_weights(labels) if config.class_weights == "auto" else None,
     )
 
 
