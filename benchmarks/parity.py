@@ -12,8 +12,8 @@ from pathlib import Path
 from longform.backends.choice import candidates, machine_name, open_candidate
 from longform.backends.torch import TorchBackend
 from longform.bundle import load_bundle
-from longform.data.labels import LabelMap
 from longform.data.readers import read_documents
+from longform.decision.rule import DecisionRule
 from longform.export.parity import ParityCheck
 from longform.inference.neural import NeuralScorer
 from longform.text.segmenter import Segmenter
@@ -35,13 +35,16 @@ def main() -> None:
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
     documents = read_documents(arguments.data).documents[: arguments.documents]
-    reference = NeuralScorer(segmenter, TorchBackend.from_folder(bundle.folder))
-    check = ParityCheck(reference, documents, LabelMap(bundle.description.labels))
+    pairs = bundle.description.text_pair
+    reference = NeuralScorer(segmenter, TorchBackend.from_folder(bundle.folder), pairs=pairs)
+    described = bundle.description
+    rule = DecisionRule.from_settings(described.labels, described.problem_type, described.decision)
+    check = ParityCheck(reference, documents, rule)
     records = []
     for candidate in candidates(bundle):
         if arguments.target and str(candidate) not in arguments.target:
             continue
-        scorer = NeuralScorer(segmenter, open_candidate(bundle, candidate))
+        scorer = NeuralScorer(segmenter, open_candidate(bundle, candidate), pairs=pairs)
         record = check.compare(str(candidate), scorer)
         records.append(record.as_dict())
         print(

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 TokenIds = NDArray[np.int32]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]
+Booleans = NDArray[np.bool_]
+
+Targets = Integers | Booleans
+"""What documents are labelled, or given: int64 `[docs]`, the class of each, where a document has
+one label; bool `[docs, classes]`, whether it has each label, where it may have several."""
 
 POSITION_FEATURES = 4
 """Numbers that tell a head where a segment stands: index, relative start, relative end, part."""
@@ -122,6 +127,7 @@ class Evidence:
         score: Probability of the predicted label with the whole reading, less the probability
             without this stretch. Positive: the stretch speaks for the label.
         label: The predicted label.
+        part: Which text the offsets refer to: 0, or 1 for the second text of a pair.
     """
 
     segment: int
@@ -129,6 +135,7 @@ class Evidence:
     end: int
     score: float
     label: str
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,8 @@ class Prediction:
         scores: All labels, highest score first.
         coverage: How much of the document the answer rests on.
         evidence: Present when it was asked for.
+        labels: Where a document may have several labels: those whose score reaches their
+            threshold, highest score first, possibly none. Otherwise None.
     """
 
     id: str
@@ -150,3 +159,4 @@ class Prediction:
     scores: tuple[LabelScore, ...]
     coverage: Coverage
     evidence: tuple[Evidence, ...] | None = None
+    labels: tuple[LabelScore, ...] | None = None

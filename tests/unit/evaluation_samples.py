@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from longform.inference.neural import NeuralScorer
 from longform.inference.predictor import Predictor
 from longform.types import Coverage, Document, Segment, SegmentedDocument
 
 LABELS = ("C3-Art", "C34-Economy", "民事判决书")
 
 
-class ObedientScorer:
+class ObedientScorer(NeuralScorer):
     """Reads `class per-mille words...`: the class it shall name, with which probability.
 
     Every word is a token, of which it reads at most `limit`.
@@ -48,7 +49,9 @@ class ObedientScorer:
 
 
 def make_predictor(labels=LABELS, limit=10**9):
-    description = SimpleNamespace(labels=labels, decision={})
+    description = SimpleNamespace(
+        labels=labels, decision={}, problem_type="single_label_classification"
+    )
     bundle = SimpleNamespace(folder=Path("runs/model"), digest="d" * 64, description=description)
     return Predictor(bundle, ObedientScorer(len(labels), limit))
 

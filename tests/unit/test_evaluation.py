@@ -44,7 +44,7 @@ def test_the_figures_are_those_of_the_documents():
     assert evaluation.accuracy == pytest.approx(4 / 6)
     assert evaluation.confusion.tolist() == [[2, 0, 0], [1, 1, 0], [0, 1, 1]]
     assert evaluation.majority_accuracy == pytest.approx(2 / 6)
-    assert evaluation.scores == pytest.approx([0.9, 0.8, 0.6, 0.999, 0.95, 0.9])
+    assert evaluation.decisions[0] == pytest.approx([0.9, 0.8, 0.6, 0.999, 0.95, 0.9])
     assert evaluation.tokens.tolist() == [3, 3, 3, 3002, 3, 3]
     assert [bucket.documents for bucket in evaluation.by_length] == [5, 1]
     assert evaluation.confusions() == [(LABELS[1], LABELS[0], 1), (LABELS[2], LABELS[1], 1)]

@@ -7,9 +7,11 @@ import pytest
 
 from longform.decision.evidence import MAX_PARTS, leave_one_out
 from longform.decision.probabilities import softmax
+from longform.decision.rule import DecisionRule
 from longform.types import Coverage, Floats, Segment, SegmentedDocument
 
 LABELS = ("合同", "侵权", "其他")
+RULE = DecisionRule(LABELS)
 
 
 def read(segments: int) -> SegmentedDocument:
@@ -31,7 +33,7 @@ def mean_head(vectors: list[Floats], positions: list[Floats]) -> Floats:
 
 def test_the_score_is_the_change_of_probability_without_the_segment():
     vectors = np.array([[0, 0, 0], [6, 0, 0], [0, 3, 0], [0, 0, 1]], dtype=np.float32)
-    found = leave_one_out(read(4), vectors, mean_head, LABELS)
+    found = leave_one_out(read(4), vectors, mean_head, RULE)
     whole = softmax(vectors.mean(axis=0, keepdims=True))[0, 0]
     for index, item in enumerate(found):
         without = np.delete(vectors, index, axis=0).mean(axis=0, keepdims=True)
@@ -48,13 +50,13 @@ def test_segments_left_out_do_not_move_the_others():
         return mean_head(vectors, positions)
 
     seen: list[list[float]] = []
-    leave_one_out(read(3), np.eye(3, dtype=np.float32), head, LABELS)
+    leave_one_out(read(3), np.eye(3, dtype=np.float32), head, RULE)
     assert seen == [[0, 1, 2], [1, 2], [0, 2], [0, 1]]
 
 
 def test_the_temperature_is_that_of_the_prediction():
     vectors = np.array([[4, 0, 0], [0, 1, 0]], dtype=np.float32)
-    found = leave_one_out(read(2), vectors, mean_head, LABELS, temperature=3.0)
+    found = leave_one_out(read(2), vectors, mean_head, DecisionRule(LABELS, temperature=3.0))
     both = softmax(vectors.mean(axis=0, keepdims=True), 3.0)[0, 0]
     assert found[0].score == pytest.approx(float(both - softmax(vectors[1:], 3.0)[0, 0]), abs=1e-6)
 
@@ -65,7 +67,7 @@ def test_the_only_segment_cannot_be_left_out(segments):
         pytest.fail("the head must not run")
 
     vectors = np.ones((segments, 3), dtype=np.float32)
-    assert leave_one_out(read(segments), vectors, head, LABELS) == ()
+    assert leave_one_out(read(segments), vectors, head, RULE) == ()
 
 
 @pytest.mark.parametrize("segments", [2, MAX_PARTS, MAX_PARTS + 1, 100, 1000])
@@ -77,7 +79,7 @@ def test_long_documents_are_left_out_in_parts_that_cover_them(segments):
 
     calls = readings = 0
     vectors = np.random.default_rng(0).normal(size=(segments, 3)).astype(np.float32)
-    found = leave_one_out(read(segments), vectors, head, LABELS)
+    found = leave_one_out(read(segments), vectors, head, RULE)
     assert calls == 1
     assert readings == len(found) + 1 == min(segments, MAX_PARTS) + 1
     assert (found[0].start, found[-1].end) == (0, 10 * segments)
@@ -91,7 +93,7 @@ def test_no_part_spans_text_that_a_selection_left_out():
     tail = np.arange(len(document.segments)) >= MAX_PARTS + 1
     document.positions[tail, 0] += 100
     found = leave_one_out(
-        document, np.ones((len(document.segments), 3), dtype=np.float32), mean_head, LABELS
+        document, np.ones((len(document.segments), 3), dtype=np.float32), mean_head, RULE
     )
     gap = document.segments[MAX_PARTS].end
     assert all(item.end <= gap or item.start >= gap for item in found)

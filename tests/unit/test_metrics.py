@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longform.evaluation import metrics
@@ -131,3 +131,30 @@ def test_all_right_is_no_certainty():
     low, high = wilson_interval(10, 10)
     assert low == pytest.approx(0.7225, abs=1e-4)
     assert high == 1.0
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**31), st.integers(1, 30), st.integers(2, 5))
+def test_several_labels_are_counted_as_scikit_learn_does(seed, documents, classes):
+    sklearn = sklearn_metrics
+    generator = np.random.default_rng(seed)
+    truth, given_ = (generator.random((2, documents, classes)) < 0.4).astype(bool)
+    assert metrics.accuracy(truth, given_) == pytest.approx(sklearn.accuracy_score(truth, given_))
+    assert metrics.micro_f1(truth, given_, classes) == pytest.approx(
+        sklearn.f1_score(truth, given_, average="micro", zero_division=0)
+    )
+    occurring = (truth | given_).any(axis=0)
+    if occurring.any():
+        each = sklearn.f1_score(truth, given_, average=None, zero_division=0)[occurring]
+        assert metrics.macro_f1(truth, given_, classes) == pytest.approx(each.mean())
+    scores = np.round(generator.random(documents), 1).astype(np.float32)
+    area = metrics.roc_auc(truth[:, 0], scores)
+    if area is None:
+        assert truth[:, 0].all() or not truth[:, 0].any()
+    else:
+        assert area == pytest.approx(sklearn.roc_auc_score(truth[:, 0], scores))
+
+
+def test_micro_f1_of_one_label_is_accuracy():
+    labels, predicted = np.array([0, 1, 2, 2]), np.array([0, 2, 2, 2])
+    assert metrics.micro_f1(labels, predicted, 3) == metrics.accuracy(labels, predicted) == 0.75

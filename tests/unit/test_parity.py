@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fake_backends import fake_scorer
 
-from longform.data.labels import LabelMap
+from longform.decision.rule import DecisionRule
 from longform.errors import InputError, ParityError
 from longform.export.parity import (
     MINIMUM_DOCUMENTS,
@@ -18,19 +18,19 @@ from longform.export.parity import (
 )
 from longform.types import Document
 
-LABELS = LabelMap(("甲", "乙", "丙"))
+LABELS = ("甲", "乙", "丙")
 TEXT = "本院认为，被告应当赔偿损失！合同自双方签字之日起生效。"
 
 
 def documents(count: int) -> list[Document]:
     return [
-        Document(f"d{row}", TEXT * (1 + row % 3) + f"第{row}号", LABELS.names[row % 3])
+        Document(f"d{row}", TEXT * (1 + row % 3) + f"第{row}号", LABELS[row % 3])
         for row in range(count)
     ]
 
 
 def check(count: int = 12) -> ParityCheck:
-    return ParityCheck(fake_scorer(), documents(count), LABELS)
+    return ParityCheck(fake_scorer(), documents(count), DecisionRule(LABELS))
 
 
 def test_an_export_without_a_difference_passes():
@@ -135,7 +135,7 @@ def test_the_change_of_accuracy_is_target_less_reference():
 
 def test_a_validation_document_with_a_label_of_its_own_is_refused():
     with pytest.raises(InputError, match="丁"):
-        ParityCheck(fake_scorer(), [Document("a", TEXT, "丁")], LABELS)
+        ParityCheck(fake_scorer(), [Document("a", TEXT, "丁")], DecisionRule(LABELS))
 
 
 def test_as_many_documents_as_asked_for_are_compared():

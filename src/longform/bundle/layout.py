@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import longform
-from longform.config import SegmentSettings
+from longform.config import ProblemType, SegmentSettings
 from longform.errors import BundleError
 
 FORMAT_VERSION = 1
@@ -65,7 +65,10 @@ class BundleDescription(BaseModel):
     longform_version: str = longform.__version__
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     task: Literal["text-classification"] = "text-classification"
-    problem_type: Literal["single_label_classification"] = "single_label_classification"
+    problem_type: ProblemType = "single_label_classification"
+    """One label a document, or any number."""
+    text_pair: bool = False
+    """Whether the model judges two texts together."""
     id2label: dict[str, str] = Field(min_length=1)
     """Row of the logits, as a decimal string, to label name, as in Hugging Face's `config.json`."""
     label2id: dict[str, int]

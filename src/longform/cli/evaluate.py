@@ -86,8 +86,13 @@ def _print(evaluation: Evaluation) -> None:
     typer.echo(
         f"accuracy    {100 * evaluation.accuracy:.2f} %  "
         f"(95 % interval {100 * low:.2f} to {100 * high:.2f})"
+        + (" of documents with all labels right" if evaluation.is_multi_label else "")
     )
     typer.echo(f"macro-F1    {100 * evaluation.macro_f1:.2f} %")
+    if evaluation.is_multi_label:
+        typer.echo(f"micro-F1    {100 * evaluation.micro_f1:.2f} %")
+        if evaluation.macro_roc_auc is not None:
+            typer.echo(f"ROC AUC     {100 * evaluation.macro_roc_auc:.2f} %, mean of the labels")
     typer.echo(
         f"coverage    {100 * evaluation.coverage.share:.2f} % of the tokens were read, "
         f"{evaluation.coverage.truncated_documents:,} documents not whole"

@@ -188,7 +188,7 @@ def _read(config: RunConfig, reporter: Reporter) -> tuple[Sequence[Document], Se
     if config.validation is not None:
         held_out = read(Path(config.validation))
         # Refused here, before anything long begins, when a label is new.
-        labels.ids(held_out)
+        labels.targets(held_out)
         return documents, held_out
     split = stratified_split(documents, config.validation_split, config.seed)
     for note in split.notes:

@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from longform.config import ProblemType
 from longform.errors import InputError
-from longform.types import Document, Integers
+from longform.types import Document, Targets
 
 _NAMED = 10
 
@@ -20,18 +21,23 @@ class LabelMap:
 
     Attributes:
         names: Label names in sorted order; a label's place is its id.
+        problem_type: Whether a document has one label or any number.
     """
 
     names: tuple[str, ...]
+    problem_type: ProblemType = "single_label_classification"
 
     @classmethod
     def from_documents(cls, documents: Iterable[Document]) -> LabelMap:
         """Collect the labels of training documents.
 
         Raises:
-            InputError: A document has no label, or there are fewer than two classes.
+            InputError: A document has no label, some have one and others a list, or the labels
+                leave nothing to tell apart.
         """
         documents = tuple(documents)
+        if documents and documents[0].labels is not None:
+            return cls._from_label_sets(documents)
         _require_labels(documents)
         names = tuple(sorted({document.label for document in documents if document.label}))
         if len(names) < 2:
@@ -42,6 +48,26 @@ class LabelMap:
                 fix="Add documents of another class, or name the right column with --label-column.",
             )
         return cls(names)
+
+    @classmethod
+    def _from_label_sets(cls, documents: Sequence[Document]) -> LabelMap:
+        _require_label_sets(documents)
+        sets = {frozenset(document.labels or ()) for document in documents}
+        if len(sets) < 2:
+            only = ", ".join(f"'{name}'" for name in sorted(next(iter(sets)))) or "none"
+            raise InputError(
+                "A classifier needs documents that differ in their labels.",
+                found=f"the same labels ({only}) on all {len(documents):,} documents",
+                fix="Add documents with other labels, or name the right column with "
+                "--label-column.",
+            )
+        names = tuple(sorted(frozenset.union(*sets)))
+        return cls(names, "multi_label_classification")
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a document may have any number of labels."""
+        return self.problem_type == "multi_label_classification"
 
     @cached_property
     def label2id(self) -> dict[str, int]:
@@ -56,24 +82,41 @@ class LabelMap:
     def __len__(self) -> int:
         return len(self.names)
 
-    def ids(self, documents: Sequence[Document]) -> Integers:
-        """Return the class numbers, int64 `[documents]`.
+    def targets(self, documents: Sequence[Document]) -> Targets:
+        """Return the labels as numbers: int64 `[docs]`, or bool `[docs, classes]` for several.
 
         Raises:
             InputError: A document has no label, or one that is not in this map.
         """
-        _require_labels(documents)
-        unseen = [d for d in documents if d.label not in self.label2id]
+        if not self.is_multi_label:
+            _require_labels(documents)
+            self._refuse_unseen(documents, [(str(document.label),) for document in documents])
+            return np.array([self.label2id[str(d.label)] for d in documents], dtype=np.int64)
+        _require_label_sets(documents)
+        sets = [document.labels or () for document in documents]
+        self._refuse_unseen(documents, sets)
+        targets = np.zeros((len(documents), len(self)), dtype=np.bool_)
+        for row, labels in enumerate(sets):
+            targets[row, [self.label2id[name] for name in labels]] = True
+        return targets
+
+    def _refuse_unseen(
+        self, documents: Sequence[Document], sets: Sequence[tuple[str, ...]]
+    ) -> None:
+        unseen = [
+            (document.id, name)
+            for document, labels in zip(documents, sets, strict=True)
+            for name in labels
+            if name not in self.label2id
+        ]
         if unseen:
             raise self._describe_unseen(unseen)
-        return np.array([self.label2id[str(d.label)] for d in documents], dtype=np.int64)
 
-    def _describe_unseen(self, documents: Sequence[Document]) -> InputError:
+    def _describe_unseen(self, unseen: Sequence[tuple[str, str]]) -> InputError:
         first: dict[str, str] = {}
         counts: dict[str, int] = {}
-        for document in documents:
-            label = str(document.label)
-            first.setdefault(label, document.id)
+        for identity, label in unseen:
+            first.setdefault(label, identity)
             counts[label] = counts.get(label, 0) + 1
         named = ", ".join(
             f"'{label}' ({counts[label]:,} document{'s' if counts[label] > 1 else ''}, "
@@ -99,4 +142,15 @@ def _require_labels(documents: Sequence[Document]) -> None:
             found=f"{len(missing):,} of {len(documents):,} without one, "
             f"ids {', '.join(missing[:_NAMED])}",
             fix="Fill in the labels or remove these documents.",
+        )
+
+
+def _require_label_sets(documents: Sequence[Document]) -> None:
+    missing = [document.id for document in documents if document.labels is None]
+    if missing:
+        raise InputError(
+            "Every document must have a list of labels here, which may be empty.",
+            found=f"{len(missing):,} of {len(documents):,} with one label or none given, "
+            f"ids {', '.join(missing[:_NAMED])}",
+            fix="Write the labels of each document as a list, or with --label-separator.",
         )

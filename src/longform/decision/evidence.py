@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from longform.decision.probabilities import softmax
+from longform.decision.rule import DecisionRule
 from longform.types import Evidence, Floats, Integers, SegmentedDocument
 
 MAX_PARTS = 32
@@ -23,22 +23,20 @@ def leave_one_out(
     document: SegmentedDocument,
     vectors: Floats,
     score: ScoreFunction,
-    labels: tuple[str, ...],
-    temperature: float = 1.0,
+    rule: DecisionRule,
 ) -> tuple[Evidence, ...]:
-    """Measure how much the probability of the predicted label rests on each part.
+    """Measure how much the probability of the likeliest label rests on each part.
 
     Args:
         document: The segments that were read.
         vectors: float32 `[segments, width]`, their vectors.
         score: Runs the head.
-        labels: Names of the classes.
-        temperature: As in the prediction that is explained.
+        rule: As in the prediction that is explained.
 
     Returns:
         One item per part in reading order, about `MAX_PARTS` at most; no part spans what was not
-        read. Empty for a document of one part,
-        which cannot be left out.
+        read, or both texts of a pair. Empty for a document of one part, which cannot be left
+        out.
     """
     if len(vectors) < 2:
         return ()
@@ -48,7 +46,7 @@ def leave_one_out(
     logits = score(
         [vectors[rows] for rows in readings], [document.positions[rows] for rows in readings]
     )
-    probabilities = softmax(logits, temperature)
+    probabilities = rule.probabilities(logits)
     predicted = int(probabilities[0].argmax())
     whole = probabilities[0, predicted]
     return tuple(
@@ -57,16 +55,17 @@ def leave_one_out(
             start=document.segments[part[0]].start,
             end=document.segments[part[-1]].end,
             score=float(whole - without[predicted]),
-            label=labels[predicted],
+            label=rule.labels[predicted],
+            part=int(document.positions[part[0], 3]),
         )
         for part, without in zip(parts, probabilities[1:], strict=True)
     )
 
 
 def _split_parts(document: SegmentedDocument) -> list[Integers]:
-    """Group neighbouring segments into parts, and cut a part where a selection left text out."""
+    """Group neighbouring segments; a part ends where text was left out or another text begins."""
     count = len(document.segments)
     index = document.positions[:, 0]
-    after_gap = np.flatnonzero(np.diff(index) > 1) + 1
+    after_gap = np.flatnonzero(np.diff(index) != 1) + 1
     even = np.linspace(0, count, min(count, MAX_PARTS) + 1).astype(np.int64)[1:-1]
     return np.split(np.arange(count), np.union1d(even, after_gap))

@@ -18,7 +18,7 @@ from longform.evaluation import metrics
 from longform.evaluation.intervals import wilson_interval
 from longform.evaluation.mistakes import Mistake, WorstMistakes
 from longform.reporting import Reporter
-from longform.types import Coverage, Document, Floats, Integers
+from longform.types import Booleans, Coverage, Document, Floats, Integers, Targets
 
 if TYPE_CHECKING:
     # Only named here: the predictor brings every runtime, and the figures need none.
@@ -70,9 +70,9 @@ class Evaluation:
 
     Attributes:
         label_names: Names of the classes, in the order of the logits.
-        labels: int64 `[docs]`, the true class of each document.
-        predicted: int64 `[docs]`, the class it was given.
-        scores: float32 `[docs]`, the probability of that class.
+        labels: int64 `[docs]`, the true class of each document; or bool `[docs, classes]`.
+        predicted: The same of what it was given.
+        probabilities: float32 `[docs, classes]`.
         tokens: int64 `[docs]`, the length of each whole document in tokens.
         coverage: How much was read.
         mistakes: The most certain mistakes, most certain first.
@@ -85,9 +85,9 @@ class Evaluation:
     """
 
     label_names: tuple[str, ...]
-    labels: Integers
-    predicted: Integers
-    scores: Floats
+    labels: Targets
+    predicted: Targets
+    probabilities: Floats
     tokens: Integers
     coverage: CoverageTotals
     mistakes: tuple[Mistake, ...]
@@ -103,25 +103,70 @@ class Evaluation:
         """Number of documents."""
         return len(self.labels)
 
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a document may have any number of labels."""
+        return self.labels.ndim == 2
+
+    @cached_property
+    def right(self) -> Booleans:
+        """Which documents got exactly their label, or all of their labels, bool `[docs]`."""
+        return metrics.right_answers(self.labels, self.predicted)
+
+    @cached_property
+    def decisions(self) -> tuple[Floats, Booleans]:
+        """The probability of each decision, and whether it was right, flat.
+
+        With one label a document, its label is the decision; with several, each class is one, to
+        give it or not.
+        """
+        if not self.is_multi_label:
+            return self.probabilities[np.arange(self.documents), self.predicted], self.right
+        sure = np.where(self.predicted, self.probabilities, 1.0 - self.probabilities)
+        return sure.ravel().astype(np.float32), (self.labels == self.predicted).ravel()
+
     @cached_property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Share of right answers; with several labels, of documents that got all and no more."""
         return metrics.accuracy(self.labels, self.predicted)
 
     @cached_property
     def accuracy_interval(self) -> tuple[float, float]:
         """Approximate 95 % interval of the accuracy."""
-        return wilson_interval(int((self.labels == self.predicted).sum()), self.documents)
+        return wilson_interval(int(self.right.sum()), self.documents)
 
     @cached_property
     def majority_accuracy(self) -> float:
-        """Accuracy of always answering the most frequent true label: what any model must beat."""
-        return float(np.bincount(self.labels).max()) / self.documents if self.documents else 0.0
+        """Accuracy of always giving the commonest answer: what any model must beat."""
+        if not self.documents:
+            return 0.0
+        axis = 0 if self.is_multi_label else None
+        _, counts = np.unique(self.labels, axis=axis, return_counts=True)
+        return float(counts.max()) / self.documents
 
     @cached_property
     def macro_f1(self) -> float:
         """Mean F1 of the classes that occur as label or as prediction."""
         return metrics.macro_f1(self.labels, self.predicted, len(self.label_names))
+
+    @cached_property
+    def micro_f1(self) -> float:
+        """F1 of all decisions together; with one label a document it is the accuracy."""
+        return metrics.micro_f1(self.labels, self.predicted, len(self.label_names))
+
+    @cached_property
+    def macro_roc_auc(self) -> float | None:
+        """Mean area under the ROC curve of the classes that some documents have and some lack."""
+        areas = [
+            metrics.roc_auc(self._has(row), self.probabilities[:, row])
+            for row in range(len(self.label_names))
+        ]
+        known = [area for area in areas if area is not None]
+        return float(np.mean(known)) if known else None
+
+    def _has(self, row: int) -> Booleans:
+        has = self.labels[:, row] if self.is_multi_label else self.labels == row
+        return np.asarray(has, dtype=np.bool_)
 
     @cached_property
     def per_class(self) -> list[metrics.ClassScores]:
@@ -136,11 +181,12 @@ class Evaluation:
     @cached_property
     def calibration(self) -> tuple[float, list[metrics.CalibrationBin]]:
         """Expected calibration error and the bins it was computed from."""
-        return metrics.calibration(self.scores.tolist(), (self.labels == self.predicted).tolist())
+        scores, right = self.decisions
+        return metrics.calibration(scores.tolist(), right.tolist())
 
     @cached_property
     def confusion(self) -> Integers:
-        """Number of documents, int64 `[true class, predicted class]`."""
+        """Number of documents, int64 `[true class, predicted class]`; with one label a document."""
         return metrics.confusion_matrix(self.labels, self.predicted, len(self.label_names))
 
     @property
@@ -154,7 +200,12 @@ class Evaluation:
         return self.coverage.tokens_used / self.seconds if self.seconds > 0 else 0.0
 
     def confusions(self) -> list[tuple[str, str, int]]:
-        """Return true label, predicted label and number of documents, most documents first."""
+        """Return true label, predicted label and number of documents, most documents first.
+
+        With several labels a document, what was taken for what cannot be told: nothing.
+        """
+        if self.is_multi_label:
+            return []
         wrong = self.confusion - np.diag(np.diag(self.confusion))
         pairs = sorted(np.argwhere(wrong).tolist(), key=lambda pair: -wrong[pair[0], pair[1]])
         names = self.label_names
@@ -171,6 +222,11 @@ class Evaluation:
             "accuracy_interval": list(self.accuracy_interval),
             "majority_accuracy": self.majority_accuracy,
             "macro_f1": self.macro_f1,
+            "micro_f1": self.micro_f1,
+            "macro_roc_auc": self.macro_roc_auc,
+            "problem_type": "multi_label_classification"
+            if self.is_multi_label
+            else "single_label_classification",
             "documents": self.documents,
             "seconds": self.seconds,
             "documents_per_second": self.documents_per_second,
@@ -212,28 +268,28 @@ def evaluate(
             found=f"none in {data}" if data else "none",
             fix="Give a file that holds documents with their labels.",
         )
-    label_map = LabelMap(tuple(predictor.labels))
+    rule = predictor.rule
+    label_map = LabelMap(predictor.labels, rule.problem_type)
     # Before the work begins: a wrong label must not come to light after minutes.
-    labels = label_map.ids(documents)
-    predicted: list[int] = []
-    certainties: list[float] = []
+    labels = label_map.targets(documents)
+    logits: list[Floats] = []
     coverages: list[Coverage] = []
     worst = WorstMistakes()
     started = time.perf_counter()
     with reporter.track("evaluating", total=len(documents)) as advance:
         for window, scores in predictor.iterate_scores(documents):
             for document, prediction in zip(window, predictor.decide(window, scores), strict=True):
-                predicted.append(label_map.label2id[prediction.label])
-                certainties.append(prediction.score)
                 coverages.append(prediction.coverage)
                 worst.add(document, prediction)
+            logits.append(scores.logits)
             advance(len(window))
     seconds = time.perf_counter() - started
+    joined = np.concatenate(logits)
     return Evaluation(
         label_names=label_map.names,
         labels=labels,
-        predicted=np.array(predicted, dtype=np.int64),
-        scores=np.array(certainties, dtype=np.float32),
+        predicted=rule.decide(joined),
+        probabilities=rule.probabilities(joined),
         tokens=np.array([item.tokens_total for item in coverages], dtype=np.int64),
         coverage=CoverageTotals.from_coverages(coverages),
         mistakes=worst.most_certain_first(),

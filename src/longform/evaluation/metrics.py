@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from longform.types import Integers
+from longform.types import Booleans, Floats, Integers, Targets
 
 LENGTH_BUCKETS = (512, 2_048, 4_096)
 """Upper ends, in tokens, of the length buckets; the last bucket is open."""
@@ -26,23 +26,31 @@ class ClassScores:
     support: int
 
 
-def confusion_matrix(labels: Integers, predicted: Integers, classes: int) -> Integers:
-    """Count documents, int64 `[true class, predicted class]`."""
+def confusion_matrix(labels: Targets, predicted: Targets, classes: int) -> Integers:
+    """Count documents, int64 `[true class, predicted class]`, from class numbers `[docs]`."""
     matrix = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(matrix, (labels, predicted), 1)
     return matrix
 
 
-def accuracy(labels: Integers, predicted: Integers) -> float:
-    """Return the share of right answers; 0 for no documents."""
-    return float((labels == predicted).mean()) if len(labels) else 0.0
+def right_answers(labels: Targets, predicted: Targets) -> Booleans:
+    """Return which documents got exactly their label, or their set of labels, bool `[docs]`."""
+    equal = labels == predicted
+    right: Booleans = equal if equal.ndim == 1 else equal.all(axis=1)
+    return right
 
 
-def per_class(labels: Integers, predicted: Integers, names: Sequence[str]) -> list[ClassScores]:
+def accuracy(labels: Targets, predicted: Targets) -> float:
+    """Return the share of right answers; 0 for no documents.
+
+    Where a document may have several labels, only the whole set counts as right.
+    """
+    return float(right_answers(labels, predicted).mean()) if len(labels) else 0.0
+
+
+def per_class(labels: Targets, predicted: Targets, names: Sequence[str]) -> list[ClassScores]:
     """Return precision, recall and F1 of every class, in the order of `names`."""
-    matrix = confusion_matrix(labels, predicted, len(names))
-    right = np.diag(matrix).astype(np.float64)
-    support, claimed = matrix.sum(axis=1), matrix.sum(axis=0)
+    right, support, claimed = _count(labels, predicted, len(names))
     precision = _ratio(right, claimed)
     recall = _ratio(right, support)
     f1 = _ratio(2 * right, support + claimed)
@@ -54,16 +62,53 @@ def per_class(labels: Integers, predicted: Integers, names: Sequence[str]) -> li
     ]
 
 
-def macro_f1(labels: Integers, predicted: Integers, classes: int) -> float:
+def macro_f1(labels: Targets, predicted: Targets, classes: int) -> float:
     """Return the mean F1 over the classes that occur as label or as prediction.
 
     As scikit-learn's `f1_score(average="macro")`: a class that neither occurs nor is predicted
     has no F1 and does not count.
     """
-    matrix = confusion_matrix(labels, predicted, classes)
-    occurring = matrix.sum(axis=1) + matrix.sum(axis=0)
-    f1 = _ratio(2 * np.diag(matrix).astype(np.float64), occurring)
+    right, support, claimed = _count(labels, predicted, classes)
+    occurring = support + claimed
+    f1 = _ratio(2 * right, occurring)
     return float(f1[occurring > 0].mean()) if (occurring > 0).any() else 0.0
+
+
+def micro_f1(labels: Targets, predicted: Targets, classes: int) -> float:
+    """Return the F1 of all decisions together; with one label a document it is the accuracy."""
+    right, support, claimed = (int(n.sum()) for n in _count(labels, predicted, classes))
+    return 2 * right / (support + claimed) if support + claimed else 0.0
+
+
+def roc_auc(truth: Booleans, scores: Floats) -> float | None:
+    """Return how probably a document with the label scores above one without it.
+
+    The Mann-Whitney statistic: documents of equal score count half.
+
+    Args:
+        truth: bool `[docs]`.
+        scores: float32 `[docs]`.
+
+    Returns:
+        None where all documents have the label, or none.
+    """
+    positives = int(truth.sum())
+    negatives = len(truth) - positives
+    if not positives or not negatives:
+        return None
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(count) - (count - 1) / 2
+    above = mean_rank[place][truth].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))
+
+
+def _count(labels: Targets, predicted: Targets, classes: int) -> tuple[Integers, ...]:
+    """Count for each class the documents that rightly got it, have it, and got it."""
+    if labels.ndim == 2:
+        sums = labels & predicted, labels, predicted
+        return tuple(flags.sum(axis=0).astype(np.int64) for flags in sums)
+    classes_of = labels[labels == predicted], labels, predicted
+    return tuple(np.bincount(rows, minlength=classes).astype(np.int64) for rows in classes_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +123,13 @@ class LengthScores:
 
 
 def by_length(
-    labels: Integers, predicted: Integers, tokens: Integers, classes: int
+    labels: Targets, predicted: Targets, tokens: Integers, classes: int
 ) -> list[LengthScores]:
     """Return accuracy and macro-F1 for each bucket of document length that has documents.
 
     Args:
-        labels: int64 `[docs]`.
-        predicted: int64 `[docs]`.
+        labels: int64 `[docs]`, or bool `[docs, classes]`.
+        predicted: The same.
         tokens: int64 `[docs]`, the whole length of each document in tokens.
         classes: Number of classes.
     """

@@ -21,10 +21,11 @@ class Mistake:
 
     Attributes:
         id: The document's id.
-        label: Its true label.
-        predicted: The label it was given.
-        score: Probability of the predicted label.
-        label_score: Probability of the true label.
+        label: Its true label, or labels.
+        predicted: What it was given.
+        score: Probability of the predicted label; where there may be several, certainty of the
+            surest wrong decision.
+        label_score: Probability of the true label, or of that decision's opposite.
         tokens: Length of the whole document.
         excerpt: The beginning of its text on one line, without what cannot be seen.
     """
@@ -55,27 +56,54 @@ class WorstMistakes:
     def add(self, document: Document, prediction: Prediction) -> None:
         """Look at the answer for a labelled document."""
         self._seen += 1
-        if prediction.label == document.label:
-            return
-        if len(self._heap) == self._limit and prediction.score <= self._heap[0][0]:
+        wrong = _compare(document, prediction)
+        if wrong is None or (len(self._heap) == self._limit and wrong.score <= self._heap[0][0]):
             return
         mistake = Mistake(
             id=document.id,
-            label=str(document.label),
-            predicted=prediction.label,
-            score=prediction.score,
-            label_score=next(s.score for s in prediction.scores if s.label == document.label),
+            **asdict(wrong),
             tokens=prediction.coverage.tokens_total,
             excerpt=make_excerpt(document.text),
         )
         # No two numbers are equal, so mistakes themselves are never compared.
-        heapq.heappush(self._heap, (prediction.score, -self._seen, mistake))
+        heapq.heappush(self._heap, (wrong.score, -self._seen, mistake))
         if len(self._heap) > self._limit:
             heapq.heappop(self._heap)
 
     def most_certain_first(self) -> tuple[Mistake, ...]:
         """Return what was kept."""
         return tuple(mistake for *_, mistake in sorted(self._heap, reverse=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    label: str
+    predicted: str
+    score: float
+    label_score: float
+
+
+def _compare(document: Document, prediction: Prediction) -> _Wrong | None:
+    """Return what is wrong with an answer, or None."""
+    score_of = {entry.label: entry.score for entry in prediction.scores}
+    if prediction.labels is None:
+        if prediction.label == document.label:
+            return None
+        label = str(document.label)
+        return _Wrong(label, prediction.label, prediction.score, score_of[label])
+    given, meant = {entry.label for entry in prediction.labels}, set(document.labels or ())
+    if given == meant:
+        return None
+    # The surest of the wrong decisions: a label given that is not meant, or left out that is.
+    sure = max(
+        max((score_of[name] for name in given - meant), default=0.0),
+        max((1.0 - score_of[name] for name in meant - given), default=0.0),
+    )
+    return _Wrong(_join(meant), _join(given), sure, 1.0 - sure)
+
+
+def _join(labels: set[str]) -> str:
+    return ", ".join(sorted(labels)) or "no label"
 
 
 def make_excerpt(text: str) -> str:

@@ -6,6 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+import numpy as np
+
 import longform
 from longform.errors import InputError
 from longform.evaluation.charts import (
@@ -69,7 +71,7 @@ def _build_page(evaluation: Evaluation) -> Element:
             _show_lengths(evaluation),
             _show_reliability(evaluation),
             _show_classes(evaluation),
-            _show_confusion(evaluation),
+            None if evaluation.is_multi_label else _show_confusion(evaluation),
             _show_mistakes(evaluation),
         ),
         _show_footer(evaluation),
@@ -94,11 +96,12 @@ def _show_header(evaluation: Evaluation) -> Element:
 
 
 def _show_headline(evaluation: Evaluation) -> Element:
-    right = int((evaluation.labels == evaluation.predicted).sum())
+    right = int(evaluation.right.sum())
+    meant = "all their labels and no others" if evaluation.is_multi_label else "the right label"
     low, high = evaluation.accuracy_interval
     error, _ = evaluation.calibration
     tiles = [
-        ("Macro-F1", percent(evaluation.macro_f1), "", _describe_weakest(evaluation)),
+        ("Macro-F1", percent(evaluation.macro_f1), "", _describe_macro(evaluation)),
         ("Calibration error", percent(error), "", _describe_certainty(evaluation)),
         (
             "Speed",
@@ -122,7 +125,7 @@ def _show_headline(evaluation: Evaluation) -> Element:
             draw_accuracy(evaluation.accuracy, (low, high), evaluation.majority_accuracy),
             element(
                 "p",
-                f"{right:,} of {_count(evaluation.documents, 'document')} got the right label.",
+                f"{right:,} of {_count(evaluation.documents, 'document')} got {meant}.",
                 class_="note",
             ),
             class_="lead",
@@ -198,8 +201,9 @@ def _show_classes(evaluation: Evaluation) -> Element:
     absent = [scores for scores in evaluation.per_class if not scores.support]
     ranked = [*sorted(known, key=lambda scores: (scores.f1, -scores.support)), *absent]
     most = max((scores.support for scores in known), default=1)
-    given = set(evaluation.predicted.tolist())
-    claimed = {name for row, name in enumerate(evaluation.label_names) if row in given}
+    given = evaluation.predicted
+    rows = np.flatnonzero(given.any(axis=0)) if given.ndim == 2 else np.unique(given)
+    claimed = {evaluation.label_names[row] for row in rows}
     names = ("Class", "F1", "Precision", "Recall", "Documents")
     told = "Weakest first. Precision: how often the label is right when it is given; "
     told += "recall: how many documents of the class get it."
@@ -274,7 +278,7 @@ def _list_pairs(evaluation: Evaluation, pairs: list[tuple[str, str, int]]) -> El
 
 
 def _show_mistakes(evaluation: Evaluation) -> Element:
-    wrong = int((evaluation.labels != evaluation.predicted).sum())
+    wrong = int((~evaluation.right).sum())
     if not wrong:
         return _card("Mistakes", "There is none.")
     shown = len(evaluation.mistakes)
@@ -330,11 +334,19 @@ def _bar_cell(share: float, text: str, kind: str) -> Element:
 
 
 def _describe_certainty(evaluation: Evaluation) -> str:
-    mean = float(evaluation.scores.mean()) if evaluation.documents else 0.0
-    points = 100 * (mean - evaluation.accuracy)
+    scores, right = evaluation.decisions
+    points = 100 * float(scores.mean() - right.mean()) if len(scores) else 0.0
     if abs(points) < 0.5:
         return "scores are right on average"
     return f"scores are {abs(points):.1f} points too {'high' if points > 0 else 'low'} on average"
+
+
+def _describe_macro(evaluation: Evaluation) -> str:
+    if not evaluation.is_multi_label:
+        return _describe_weakest(evaluation)
+    area = evaluation.macro_roc_auc
+    ranked = f", mean area under the ROC curve {percent(area)}" if area is not None else ""
+    return f"micro-F1 {percent(evaluation.micro_f1)}{ranked}"
 
 
 def _describe_weakest(evaluation: Evaluation) -> str:

@@ -51,7 +51,8 @@ class _Staging:
     segmenter: Segmenter
 
     def scorer(self, backend: Backend) -> NeuralScorer:
-        return NeuralScorer(self.segmenter, backend)
+        pairs = self.trained.config.text_pair_column is not None
+        return NeuralScorer(self.segmenter, backend, pairs=pairs)
 
     @property
     def encoder(self) -> Path:
@@ -140,7 +141,7 @@ def _write_model(staging: _Staging, exports: EncoderExports) -> None:
 def _compare(staging: _Staging, documents: Sequence[Document]) -> dict[str, ParityRecord]:
     """Run the gate: ONNX must pass, the others may be refused."""
     reference = staging.scorer(TorchBackend(staging.trained.model))
-    check = ParityCheck(reference, documents, staging.trained.labels)
+    check = ParityCheck(reference, documents, staging.trained.rule)
     records = {}
     onnx = OnnxBackend(staging.encoder, staging.head)
     records["onnx:fp32"] = check.compare("onnx:fp32", staging.scorer(onnx))
@@ -168,6 +169,8 @@ def _description(staging: _Staging) -> BundleDescription:
     resolved = {**config.model_dump(exclude=paths), "encoder": knobs["encoder"]}
     return BundleDescription(
         longform_version=__version__,
+        problem_type=trained.labels.problem_type,
+        text_pair=config.text_pair_column is not None,
         id2label=labels,
         label2id={name: int(row) for row, name in labels.items()},
         knobs=Knobs(segments=config.segment_settings(), model=knobs),
@@ -176,7 +179,10 @@ def _description(staging: _Staging) -> BundleDescription:
         encoder_digest=trained.encoder_digest,
         training={**trained.summary, "config": resolved},
         metrics=trained.metrics,
-        decision={"temperature": 1.0},
+        decision={
+            "temperature": trained.rule.temperature,
+            "thresholds": dict(trained.rule.thresholds),
+        },
     )
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from longform.data.labels import LabelMap
+from longform.decision.rule import DecisionRule
 from longform.errors import ParityError
 from longform.evaluation.metrics import accuracy, macro_f1
 from longform.inference.neural import NeuralScorer
 from longform.text.segmenter import Segmenter
-from longform.types import Document, Floats, Integers
+from longform.types import Document, Floats, Targets
 
 DEFAULT_TOKENS = 30_000
 """Tokens of validation text compared when the user names no number of documents."""
@@ -96,15 +97,15 @@ class ParityCheck:
     Args:
         reference: The trained model in fp32.
         documents: Labelled validation documents.
-        labels: The classes.
+        rule: How labels are decided.
     """
 
     def __init__(
-        self, reference: NeuralScorer, documents: Sequence[Document], labels: LabelMap
+        self, reference: NeuralScorer, documents: Sequence[Document], rule: DecisionRule
     ) -> None:
         self.documents = documents
-        self._classes = len(labels)
-        self._true = labels.ids(documents)
+        self._rule = rule
+        self._true = LabelMap(rule.labels, rule.problem_type).targets(documents)
         self._segmented = reference.segment(documents)
         self._logits = self._score(reference)
 
@@ -118,13 +119,13 @@ class ParityCheck:
         logits = self._score(scorer)
         differences = np.abs(logits - self._logits).max(axis=1)
         worst = int(differences.argmax())
-        reference_labels, labels = self._logits.argmax(axis=1), logits.argmax(axis=1)
+        reference_labels, labels = self._decide(self._logits), self._decide(logits)
         record = ParityRecord(
             target=target,
             passed=False,
             # A NaN is as far from the reference as can be written.
             largest_logit_difference=float(np.nan_to_num(differences[worst], nan=1e9)),
-            label_agreement=float((reference_labels == labels).mean()),
+            label_agreement=accuracy(reference_labels, labels),
             accuracy_change=self._accuracy(labels) - self._accuracy(reference_labels),
             macro_f1_change=self._macro_f1(labels) - self._macro_f1(reference_labels),
             documents=len(self.documents),
@@ -135,14 +136,17 @@ class ParityCheck:
         return replace(record, passed=tolerance.allows(record))
 
     def _score(self, scorer: NeuralScorer) -> Floats:
-        vectors = scorer.encode(self._segmented)
-        return scorer.score_readings(vectors, [document.positions for document in self._segmented])
+        return scorer.score_segmented(self._segmented).logits
 
-    def _accuracy(self, labels: Integers) -> float:
+    def _decide(self, logits: Floats) -> Targets:
+        # A NaN decides nothing and is reported by the difference of the logits.
+        return self._rule.decide(np.nan_to_num(logits))
+
+    def _accuracy(self, labels: Targets) -> float:
         return accuracy(self._true, labels)
 
-    def _macro_f1(self, labels: Integers) -> float:
-        return macro_f1(self._true, labels, self._classes)
+    def _macro_f1(self, labels: Targets) -> float:
+        return macro_f1(self._true, labels, len(self._rule.labels))
 
 
 def require_parity(record: ParityRecord) -> None:
@@ -180,5 +184,6 @@ def choose_documents(
         if len(chosen) >= MINIMUM_DOCUMENTS and tokens >= DEFAULT_TOKENS:
             break
         chosen.append(document)
-        tokens += segmenter.segment(document.text).coverage.tokens_used
+        texts = [document.text, document.text_pair or ""]
+        tokens += sum(item.coverage.tokens_used for item in segmenter.segment_batch(texts))
     return chosen

@@ -22,6 +22,7 @@ from longform.reporting import Reporter
 from longform.types import Prediction
 
 CSV_COLUMNS = ("id", "label", "score", "tokens_total", "tokens_used", "truncated", "error")
+"""Where a document may have several labels, `labels` follows, those given joined by `|`."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -128,7 +129,8 @@ class _Job:
             reporter.track("Predicting", total) as advance,
         ):
             if self.form == "csv" and self.partial.stat().st_size == 0:
-                file.write(_csv_row(CSV_COLUMNS))
+                labels = ("labels",) if predictor.rule.is_multi_label else ()
+                file.write(_csv_row((*CSV_COLUMNS, *labels)))
             advance(done)
             for documents, scores in predictor.iterate_scores(islice(iter(reader), done, None)):
                 predictions = predictor.decide(documents, scores)
@@ -165,6 +167,8 @@ class _Line:
         content = asdict(self.prediction)
         content["scores"] = content["scores"][: self.top_k]
         del content["evidence"]
+        if content["labels"] is None:
+            del content["labels"]
         return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
 
     def _cells(self) -> Iterator[str]:
@@ -179,6 +183,8 @@ class _Line:
         yield str(coverage.tokens_used)
         yield "true" if coverage.truncated else "false"
         yield ""
+        if self.prediction.labels is not None:
+            yield "|".join(entry.label for entry in self.prediction.labels)
 
 
 def _form(target: Path) -> str:

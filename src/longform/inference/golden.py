@@ -7,13 +7,15 @@ synthetic texts that also guard the segmenter.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from longform.errors import BundleError, ParityError
 from longform.inference.neural import NeuralScorer
+from longform.text.documents import join_pair
 from longform.types import POSITION_FEATURES, Coverage, Document, Floats, Segment, SegmentedDocument
 
 LOGIT_TOLERANCE = {"fp32": 1e-3, "bf16": 0.25, "fp16": 0.1, "int8": 2.0}
@@ -31,18 +33,33 @@ _TEXTS = (
 )
 
 
+_NO_LOGITS: Floats = np.zeros(0, dtype=np.float32)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GoldenDocument:
-    """One input, either a text or the token ids of its segments, with the reference's logits."""
+    """One input, either a text or the token ids of its segments, with the reference's logits.
+
+    For a model of pairs, `text_pair` is the second text and `first_segments` tells how many of the
+    segments are those of the first.
+    """
 
     text: str | None
     segments: list[list[int]] | None
     logits: Floats
+    text_pair: str | None = None
+    first_segments: int | None = None
 
     def as_json(self) -> str:
         """Return one line of `golden.jsonl`."""
         logits = [float(value) for value in self.logits]
-        content = {"text": self.text} if self.text is not None else {"segments": self.segments}
+        fields: dict[str, Any] = {
+            "text": self.text,
+            "text_pair": self.text_pair,
+            "segments": self.segments,
+            "first_segments": self.first_segments,
+        }
+        content = {name: value for name, value in fields.items() if value is not None}
         return json.dumps({**content, "logits": logits}, ensure_ascii=False)
 
 
@@ -59,11 +76,14 @@ def make_golden(reference: NeuralScorer, seed: int = 0) -> list[GoldenDocument]:
     golden = []
     for segments, tokens in _SHAPES:
         ids = generator.integers(0, tokenizer.vocabulary_size, (segments, min(tokens, limit)))
-        rows = ids.tolist()
-        golden.append(GoldenDocument(None, rows, _score_segments(reference, rows)))
-    for text in _TEXTS:
-        logits = reference.score([Document("golden", text)]).logits[0]
-        golden.append(GoldenDocument(text, None, logits))
+        # Of a pair, the longer part comes first; a document of one segment has no second.
+        first = (segments + 1) // 2 if reference.pairs else None
+        item = GoldenDocument(None, ids.tolist(), _NO_LOGITS, first_segments=first)
+        golden.append(replace(item, logits=_score(reference, item)))
+    for text, other in zip(_TEXTS, (*_TEXTS[1:], _TEXTS[0]), strict=True):
+        pair = other if reference.pairs else None
+        item = GoldenDocument(text, None, _NO_LOGITS, text_pair=pair)
+        golden.append(replace(item, logits=_score(reference, item)))
     return golden
 
 
@@ -89,7 +109,15 @@ def read_golden(path: Path) -> list[GoldenDocument]:
                 found=f"line {number}: {error}",
                 fix="Train or export the bundle again.",
             ) from error
-        golden.append(GoldenDocument(item.get("text"), item.get("segments"), logits))
+        golden.append(
+            GoldenDocument(
+                item.get("text"),
+                item.get("segments"),
+                logits,
+                item.get("text_pair"),
+                item.get("first_segments"),
+            )
+        )
     return golden
 
 
@@ -104,10 +132,7 @@ def check_golden(path: Path, scorer: NeuralScorer) -> float:
     """
     worst = 0.0
     for item in read_golden(path):
-        if item.text is not None:
-            logits = scorer.score([Document("golden", item.text)]).logits[0]
-        else:
-            logits = _score_segments(scorer, item.segments or [])
+        logits = _score(scorer, item)
         # Not `max`, which would let a NaN go by.
         worst = float(np.maximum(worst, np.abs(logits - item.logits).max()))
     info = scorer.backend.info
@@ -121,12 +146,25 @@ def check_golden(path: Path, scorer: NeuralScorer) -> float:
     return worst
 
 
-def _score_segments(scorer: NeuralScorer, rows: list[list[int]]) -> Floats:
+def _score(scorer: NeuralScorer, item: GoldenDocument) -> Floats:
+    logits: Floats
+    if item.text is not None:
+        document = Document("golden", item.text, text_pair=item.text_pair)
+        logits = scorer.score([document]).logits[0]
+        return logits
+    rows = item.segments or []
+    first = len(rows) if item.first_segments is None else item.first_segments
+    document_of_ids = _lay_out(rows[:first])
+    if first < len(rows):
+        document_of_ids = join_pair(document_of_ids, _lay_out(rows[first:]))
+    logits = scorer.score_segmented([document_of_ids]).logits[0]
+    return logits
+
+
+def _lay_out(rows: list[list[int]]) -> SegmentedDocument:
     segments = tuple(Segment(0, 0, np.array(row, dtype=np.int32)) for row in rows)
     positions = np.zeros((len(rows), POSITION_FEATURES), dtype=np.float32)
     positions[:, 0] = np.arange(len(rows))
     positions[:, 1] = np.arange(len(rows)) / len(rows)
     positions[:, 2] = np.arange(1, len(rows) + 1) / len(rows)
-    document = SegmentedDocument(segments, positions, Coverage(0, 0, len(rows), len(rows)))
-    logits: Floats = scorer.score_readings(scorer.encode([document]), [positions])[0]
-    return logits
+    return SegmentedDocument(segments, positions, Coverage(0, 0, len(rows), len(rows)))

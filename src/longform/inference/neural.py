@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from longform.backends.base import Backend
-from longform.errors import InputError
 from longform.inference.packing import (
     collate_segments,
     pack_segments,
@@ -16,6 +16,7 @@ from longform.inference.packing import (
     stack_documents,
 )
 from longform.inference.scorer import Reading, Scores
+from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.types import Document, Floats, SegmentedDocument
 
@@ -26,24 +27,30 @@ class NeuralScorer:
     Args:
         segmenter: The one that the model was trained with.
         backend: Runs the encoder and the head.
+        pairs: Whether the model judges two texts together.
     """
 
-    def __init__(self, segmenter: Segmenter, backend: Backend) -> None:
+    def __init__(self, segmenter: Segmenter, backend: Backend, *, pairs: bool = False) -> None:
         self.segmenter = segmenter
         self.backend = backend
+        self.pairs = pairs
 
     def score(self, documents: Sequence[Document]) -> Scores:
         """Score documents together; see `Scorer.score`."""
         started = time.perf_counter()
         segmented = self.segment(documents)
-        tokenized = time.perf_counter()
-        vectors = self.encode(segmented)
-        logits = self.score_readings(vectors, [document.positions for document in segmented])
+        seconds = time.perf_counter() - started
+        return replace(self.score_segmented(segmented), tokenize_seconds=seconds)
+
+    def score_segmented(self, documents: Sequence[SegmentedDocument]) -> Scores:
+        """Score documents that were segmented before."""
+        started = time.perf_counter()
+        vectors = self.encode(documents)
+        logits = self.score_readings(vectors, [document.positions for document in documents])
         return Scores(
             logits=logits,
-            coverage=tuple(document.coverage for document in segmented),
-            tokenize_seconds=tokenized - started,
-            infer_seconds=time.perf_counter() - tokenized,
+            coverage=tuple(document.coverage for document in documents),
+            infer_seconds=time.perf_counter() - started,
         )
 
     def read(self, documents: Sequence[Document]) -> list[Reading]:
@@ -60,17 +67,9 @@ class NeuralScorer:
         """Cut documents into segments.
 
         Raises:
-            InputError: A document has no token to read.
+            InputError: A document has no token to read, or not the texts that the model wants.
         """
-        segmented = self.segmenter.segment_batch([document.text for document in documents])
-        for document, result in zip(documents, segmented, strict=True):
-            if not result.segments:
-                raise InputError(
-                    "A text must hold at least one character that can be read.",
-                    found=f"document '{document.id}' is empty or white space",
-                    fix="Leave it out, or give its text.",
-                )
-        return segmented
+        return list(segment_documents(self.segmenter, documents, pairs=self.pairs))
 
     def encode(self, documents: Sequence[SegmentedDocument]) -> list[Floats]:
         """Return float32 `[segments, width]` for each document."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -11,14 +12,14 @@ from longform.backends.base import BackendInfo
 from longform.backends.choice import open_backend
 from longform.bundle import Bundle, load_bundle
 from longform.decision.evidence import leave_one_out
-from longform.decision.probabilities import softmax
+from longform.decision.rule import DecisionRule
 from longform.inference.golden import check_golden
 from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import Reading, Scores
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
-from longform.types import Coverage, Document, Floats, LabelScore, Prediction
+from longform.types import Booleans, Coverage, Document, Floats, LabelScore, Prediction
 
 _WINDOW_CHARACTERS = 400_000
 """Characters scored together in bulk work: enough to fill batches, little enough to hold."""
@@ -35,8 +36,11 @@ class Predictor:
     def __init__(self, bundle: Bundle, scorer: NeuralScorer) -> None:
         self.bundle = bundle
         self.scorer = scorer
-        self.labels: tuple[str, ...] = tuple(bundle.description.labels)
-        self.temperature = float(bundle.description.decision.get("temperature", 1.0))
+        description = bundle.description
+        self.labels: tuple[str, ...] = description.labels
+        self.rule = DecisionRule.from_settings(
+            description.labels, description.problem_type, description.decision
+        )
 
     @property
     def backend_info(self) -> BackendInfo:
@@ -67,12 +71,13 @@ class Predictor:
 
     def decide(self, documents: Sequence[Document], scores: Scores) -> list[Prediction]:
         """Turn scores into predictions."""
-        probabilities = softmax(scores.logits, self.temperature)
+        probabilities = self.rule.probabilities(scores.logits)
+        chosen = self.rule.chosen(probabilities) if self.rule.is_multi_label else None
         return [
-            self._prediction(document.id, row, coverage)
-            for document, row, coverage in zip(
-                documents, probabilities, scores.coverage, strict=True
+            self._prediction(
+                document.id, probabilities[row], coverage, None if chosen is None else chosen[row]
             )
+            for row, (document, coverage) in enumerate(zip(documents, scores.coverage, strict=True))
         ]
 
     def iterate_scores(
@@ -91,10 +96,7 @@ class Predictor:
                 following = next(windows, None)
                 if following is not None:
                     pending = ahead.submit(self.scorer.segment, following)
-                vectors = self.scorer.encode(segmented)
-                positions = [document.positions for document in segmented]
-                logits = self.scorer.score_readings(vectors, positions)
-                yield window, Scores(logits, tuple(item.coverage for item in segmented))
+                yield window, self.scorer.score_segmented(segmented)
                 window = following
 
     def warm_up(self) -> None:
@@ -142,27 +144,24 @@ class Predictor:
 
     def _with_evidence(self, prediction: Prediction, reading: Reading) -> Prediction:
         evidence = leave_one_out(
-            reading.document,
-            reading.vectors,
-            self.scorer.score_readings,
-            self.labels,
-            self.temperature,
+            reading.document, reading.vectors, self.scorer.score_readings, self.rule
         )
-        return Prediction(
-            prediction.id,
-            prediction.label,
-            prediction.score,
-            prediction.scores,
-            prediction.coverage,
-            evidence,
-        )
+        return replace(prediction, evidence=evidence)
 
-    def _prediction(self, identity: str, probabilities: Floats, coverage: Coverage) -> Prediction:
+    def _prediction(
+        self, identity: str, probabilities: Floats, coverage: Coverage, chosen: Booleans | None
+    ) -> Prediction:
         order = (-probabilities).argsort(kind="stable")
         scores = tuple(
             LabelScore(self.labels[index], float(probabilities[index])) for index in order
         )
-        return Prediction(identity, scores[0].label, scores[0].score, scores, coverage)
+        labels = None
+        if chosen is not None:
+            labels = tuple(
+                score for index, score in zip(order, scores, strict=True) if chosen[index]
+            )
+        first = scores[0]
+        return Prediction(identity, first.label, first.score, scores, coverage, labels=labels)
 
 
 def load(folder: str | Path, backend: str = "auto", reporter: Reporter | None = None) -> Predictor:
@@ -182,7 +181,8 @@ def load(folder: str | Path, backend: str = "auto", reporter: Reporter | None = 
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
     opened = open_backend(bundle, backend, reporter)
-    return Predictor(bundle, NeuralScorer(segmenter, opened))
+    scorer = NeuralScorer(segmenter, opened, pairs=bundle.description.text_pair)
+    return Predictor(bundle, scorer)
 
 
 def as_documents(texts: Sequence[str | Document]) -> list[Document]:
@@ -200,7 +200,7 @@ def _windows(documents: Iterable[Document]) -> Iterator[list[Document]]:
     characters = 0
     for document in documents:
         window.append(document)
-        characters += len(document.text)
+        characters += len(document.text) + len(document.text_pair or "")
         if characters >= _WINDOW_CHARACTERS:
             yield window
             window, characters = [], 0

@@ -179,6 +179,31 @@ def _reversal(lengths: Tensor, vectors: Tensor) -> Tensor:
     return torch.where(mirrored >= 0, mirrored, steps)
 
 
+def split_parts(vectors: Tensor, mask: Tensor, positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Take the two texts of each pair apart.
+
+    Args:
+        vectors: float `[docs, segments, width]`, of each document the first text's segments before
+            the second's.
+        mask: `[docs, segments]`.
+        positions: float `[docs, segments, 4]`.
+
+    Returns:
+        For the first and for the second text, vectors of the same shape whose real segments come
+        first, and their mask. No sorting, which not every device can do: the second text is moved
+        to the front by the number of the first one's segments.
+    """
+    second = (positions[..., 3] > 0.5).to(vectors.dtype) * mask.to(vectors.dtype)
+    first = mask.to(vectors.dtype) - second
+    steps = torch.arange(vectors.shape[1], device=vectors.device).unsqueeze(0)
+    offset = first.sum(dim=1, keepdim=True).to(torch.int64)
+    count = second.sum(dim=1, keepdim=True).to(torch.int64)
+    order = (steps + offset).clamp_max(vectors.shape[1] - 1)
+    behind = (steps < count).to(vectors.dtype)
+    moved = _gather(vectors, order) * behind.unsqueeze(-1)
+    return [(vectors * first.unsqueeze(-1), first), (moved, behind)]
+
+
 def _gather(vectors: Tensor, order: Tensor) -> Tensor:
     return vectors.gather(1, order.unsqueeze(-1).expand(-1, -1, vectors.shape[-1]))
 

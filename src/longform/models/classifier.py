@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging
 
-from longform.models.aggregators import AGGREGATORS, Place, first_vector
+from longform.models.aggregators import AGGREGATORS, Place, first_vector, split_parts
 from longform.models.configuration import LongTextConfig
 from longform.models.encoders import BagEncoder, PretrainedEncoder
 
@@ -19,10 +19,12 @@ class Head(nn.Module):
     """Segment vectors and their places to logits.
 
     The document vector is the aggregate beside the first segment's vector, since the head of a
-    document often carries the signal.
+    document often carries the signal. Of a pair of texts, both vectors stand beside their distance
+    and their product in each feature (Conneau et al., "Supervised Learning of Universal Sentence
+    Representations", 2017).
 
     Args:
-        config: The aggregator and the number of labels are read.
+        config: The aggregator, the number of labels and how they are decided are read.
     """
 
     vector_mean: Tensor
@@ -38,7 +40,12 @@ class Head(nn.Module):
         self.aggregator = AGGREGATORS[config.aggregator](width, config)
         self.dropout = nn.Dropout(config.dropout)
         document_size = int(self.aggregator.output_size) + width  # type: ignore[arg-type]
-        self.classifier = nn.Linear(document_size, config.num_labels)
+        self.text_pair = config.text_pair
+        self.one_logit = config.binary_logits == 1 and is_binary(config)
+        self.classifier = nn.Linear(
+            document_size * (4 if self.text_pair else 1),
+            1 if self.one_logit else config.num_labels,
+        )
 
     def standardize(self, mean: Tensor, deviation: Tensor) -> None:
         """Centre and scale the vectors of a frozen encoder before anything else.
@@ -68,8 +75,21 @@ class Head(nn.Module):
         standardized = (vectors - self.vector_mean) * self.vector_scale
         placed = self.place(self.normalization(standardized), positions)
         placed = self.dropout(placed) * real
-        document = torch.cat([self.aggregator(placed, mask), first_vector(placed)], dim=-1)
-        return self.classifier(self.dropout(document))
+        if self.text_pair:
+            first, second = (
+                self._document_vector(*part) for part in split_parts(placed, mask, positions)
+            )
+            document = torch.cat([first, second, (first - second).abs(), first * second], dim=-1)
+        else:
+            document = self._document_vector(placed, mask)
+        logits = self.classifier(self.dropout(document))
+        if self.one_logit:
+            # Softmax over (0, z) is the sigmoid of z: all that follows sees two classes.
+            return torch.cat([torch.zeros_like(logits), logits], dim=-1)
+        return logits
+
+    def _document_vector(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        return torch.cat([self.aggregator(vectors, mask), first_vector(vectors)], dim=-1)
 
 
 class LongTextClassifier(PreTrainedModel):
@@ -136,13 +156,13 @@ class LongTextClassifier(PreTrainedModel):
             segment_mask: int `[docs, segments]`; derived from `attention_mask` when absent.
             segment_positions: float `[docs, segments, 4]`; when absent, each document is taken to
                 be read whole in segments of equal length.
-            labels: int64 `[docs]`, for the cross-entropy.
+            labels: int64 `[docs]`, or float `[docs, labels]` where a document may have several.
 
         Returns:
             Logits float `[docs, labels]`, and the mean loss when labels are given.
 
         Raises:
-            ValueError: Neither tokens nor vectors are given.
+            ValueError: Neither tokens nor vectors are given, or a pair without positions.
         """
         if segment_vectors is None:
             if input_ids is None:
@@ -155,11 +175,13 @@ class LongTextClassifier(PreTrainedModel):
         elif segment_mask is None:
             segment_mask = torch.ones(segment_vectors.shape[:2], device=segment_vectors.device)
         if segment_positions is None:
+            if self.config.text_pair:
+                raise ValueError("segment_positions must tell the two texts of a pair apart")
             segment_positions = even_positions(segment_mask)
         logits = self.head(segment_vectors, segment_mask, segment_positions)
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(logits, labels)
+            loss = mean_loss(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _encode_real(self, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
@@ -168,6 +190,18 @@ class LongTextClassifier(PreTrainedModel):
         encoded = self.encode(input_ids[real], attention_mask[real])
         vectors = encoded.new_zeros(*real.shape, encoded.shape[-1])
         return vectors.masked_scatter(real.unsqueeze(-1), encoded)
+
+
+def is_binary(config: LongTextConfig) -> bool:
+    """Tell whether a document has one of two labels."""
+    return config.num_labels == 2 and config.problem_type == "single_label_classification"
+
+
+def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of class numbers int64 `[docs]`, or of flags float `[docs, n]`."""
+    if labels.is_floating_point():
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    return nn.functional.cross_entropy(logits, labels)
 
 
 def load_classifier(folder: Path) -> LongTextClassifier:

@@ -24,6 +24,8 @@ class LongTextConfig(PretrainedConfig):
         aggregator_hidden: Width of the aggregator, of each direction for `lstm`.
         lstm_layers: Layers of the aggregator `lstm`.
         lstm_bidirectional: Whether it also reads the segments from the last to the first.
+        binary_logits: With two labels, 1 learns one logit and gives the first label 0.
+        text_pair: Whether the head compares the segments of two texts.
         dropout: Share of features dropped before the aggregator and before the classifier.
         segment_length: Tokens of a segment; stored so that a loaded model knows its limit.
         **kwargs: Fields of `PretrainedConfig`, such as `id2label` and `problem_type`.
@@ -44,6 +46,8 @@ class LongTextConfig(PretrainedConfig):
         aggregator_hidden: int = 256,
         lstm_layers: int = 1,
         lstm_bidirectional: bool = True,
+        binary_logits: Literal[1, 2] = 2,
+        text_pair: bool = False,
         dropout: float = 0.1,
         segment_length: int = 128,
         **kwargs: Any,
@@ -59,6 +63,8 @@ class LongTextConfig(PretrainedConfig):
         self.aggregator_hidden = aggregator_hidden
         self.lstm_layers = lstm_layers
         self.lstm_bidirectional = lstm_bidirectional
+        self.binary_logits = binary_logits
+        self.text_pair = text_pair
         self.dropout = dropout
         self.segment_length = segment_length
         super().__init__(**kwargs)

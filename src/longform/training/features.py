@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from longform.inference.packing import stack_documents
-from longform.types import Floats, Integers, SegmentedDocument
+from longform.types import Floats, Integers, SegmentedDocument, Targets
 
 
 class SegmentDataset(Dataset[dict[str, Any]]):
@@ -18,19 +18,33 @@ class SegmentDataset(Dataset[dict[str, Any]]):
 
     Args:
         documents: The segmented documents.
-        labels: int64 `[docs]`.
+        labels: int64 `[docs]`, or bool `[docs, classes]`.
         max_segments: Draw at most so many segments of a document, anew at each step.
     """
 
     def __init__(
         self,
         documents: Sequence[SegmentedDocument],
-        labels: Integers,
+        labels: Targets,
         max_segments: int | None = None,
     ) -> None:
         self.documents = documents
         self.labels = labels
         self.max_segments = max_segments
+
+    @property
+    def sizes(self) -> Integers:
+        """Segments that a step reads of each document and tokens of its longest, `[docs, 2]`."""
+        return np.array(
+            [
+                (
+                    min(len(document.segments), self.max_segments or len(document.segments)),
+                    max(len(segment.token_ids) for segment in document.segments),
+                )
+                for document in self.documents
+            ],
+            dtype=np.int64,
+        )
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -41,7 +55,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         return {
             "token_ids": [document.segments[row].token_ids for row in rows],
             "positions": document.positions[rows],
-            "labels": int(self.labels[index]),
+            "labels": self.labels[index],
         }
 
     def _draw(self, count: int) -> list[int]:
@@ -58,11 +72,11 @@ class VectorDataset(Dataset[dict[str, Any]]):
     Args:
         vectors: For each document, float32 `[segments, width]`.
         positions: For each document, float32 `[segments, 4]`.
-        labels: int64 `[docs]`.
+        labels: int64 `[docs]`, or bool `[docs, classes]`.
     """
 
     def __init__(
-        self, vectors: Sequence[Floats], positions: Sequence[Floats], labels: Integers
+        self, vectors: Sequence[Floats], positions: Sequence[Floats], labels: Targets
     ) -> None:
         self.vectors = vectors
         self.positions = positions
@@ -73,6 +87,11 @@ class VectorDataset(Dataset[dict[str, Any]]):
         """Segments of each document: batches of like lengths spare an LSTM most of its padding."""
         return [len(rows) for rows in self.vectors]
 
+    @property
+    def sizes(self) -> Integers:
+        """Segments of each document, beside 1: a vector is padded like a token, `[docs, 2]`."""
+        return np.array([(len(rows), 1) for rows in self.vectors], dtype=np.int64)
+
     def __len__(self) -> int:
         return len(self.vectors)
 
@@ -80,7 +99,7 @@ class VectorDataset(Dataset[dict[str, Any]]):
         return {
             "vectors": self.vectors[index],
             "positions": self.positions[index],
-            "labels": int(self.labels[index]),
+            "labels": self.labels[index],
         }
 
 
@@ -128,4 +147,6 @@ def collate_vectors(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 def _labels(items: Sequence[dict[str, Any]]) -> torch.Tensor:
-    return torch.tensor([item["labels"] for item in items], dtype=torch.int64)
+    labels = np.stack([item["labels"] for item in items])
+    # The losses of several labels want flags as numbers.
+    return torch.from_numpy(labels.astype(np.float32) if labels.dtype == np.bool_ else labels)

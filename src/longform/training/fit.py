@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,10 @@ from longform.backends.base import Backend
 from longform.backends.torch import TorchBackend
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
-from longform.errors import InputError
+from longform.decision.rule import DecisionRule
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
+from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.training.devices import Device, pick_device
@@ -30,9 +31,9 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
-from longform.training.trainer import HeadModel, LongTextTrainer, kind_of_training
+from longform.training.trainer import HeadModel, LongTextTrainer, Validation, kind_of_training
 from longform.training.vectors import VectorStore, default_cache_folder
-from longform.types import Document, Integers, SegmentedDocument
+from longform.types import Document, SegmentedDocument, Targets
 
 _SEGMENTS_PER_STEP = 8
 """Segments drawn per document and step when a pretrained encoder is fine-tuned."""
@@ -49,6 +50,7 @@ class TrainedModel:
         config: The run, as it was resolved.
         encoder_digest: SHA-256 of the encoder's weights.
         metrics: Of the validation documents: accuracy and macro-F1.
+        rule: How labels are decided from logits.
         summary: What training did: documents, coverage, steps, seconds.
     """
 
@@ -58,6 +60,7 @@ class TrainedModel:
     config: RunConfig
     encoder_digest: str
     metrics: dict[str, float]
+    rule: DecisionRule
     summary: dict[str, Any] = field(default_factory=dict)
 
 
@@ -72,7 +75,7 @@ class _Part:
     """Training or validation documents, segmented, with their class numbers."""
 
     documents: list[SegmentedDocument]
-    labels: Integers
+    labels: Targets
 
 
 def fit(
@@ -102,21 +105,22 @@ def fit(
     started = time.perf_counter()
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
-    label_ids = labels.ids(train), labels.ids(validation)
+    targets = labels.targets(train), labels.targets(validation)
     device = pick_device()
     reporter.say(f"Device: {device.name} ({device.reason}).")
-    model, tokenizer = initialize(config, labels, (document.text for document in train))
+    model, tokenizer = initialize(config, labels, _texts(train))
     segmenter = Segmenter(tokenizer, config.segment_settings())
+    pairs = config.text_pair_column is not None
     parts = [
-        _segment(segmenter, documents, ids, reporter)
-        for documents, ids in zip((train, validation), label_ids, strict=True)
+        _segment(segmenter, documents, ids, pairs, reporter)
+        for documents, ids in zip((train, validation), targets, strict=True)
     ]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
     run = _Run(model, config, segmenter, folder, device, reporter)
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
     trainer.fit(reporter)
-    metrics = trainer.evaluate()
+    validation_result = trainer.validate()
     summary = {
         "documents": len(train),
         "validation_documents": len(validation),
@@ -132,8 +136,28 @@ def fit(
         labels=labels,
         config=config,
         encoder_digest=weights_digest(model.encoder),
-        metrics={name: float(metrics[f"eval_{name}"]) for name in ("accuracy", "macro_f1")},
+        metrics=validation_result.metrics,
+        rule=_rule(labels, validation_result),
         summary=summary,
+    )
+
+
+def _texts(documents: Sequence[Document]) -> Iterator[str]:
+    for document in documents:
+        yield document.text
+        if document.text_pair is not None:
+            yield document.text_pair
+
+
+def _rule(labels: LabelMap, validation: Validation) -> DecisionRule:
+    thresholds = validation.thresholds if validation.thresholds is not None else ()
+    return DecisionRule(
+        labels.names,
+        labels.problem_type,
+        thresholds={
+            name: round(float(least), 6)
+            for name, least in zip(labels.names, thresholds, strict=False)
+        },
     )
 
 
@@ -145,19 +169,15 @@ def _prepare_transformers(seed: int) -> None:
 
 
 def _segment(
-    segmenter: Segmenter, documents: Sequence[Document], labels: Integers, reporter: Reporter
+    segmenter: Segmenter,
+    documents: Sequence[Document],
+    labels: Targets,
+    pairs: bool,
+    reporter: Reporter,
 ) -> _Part:
     segmented = []
     with reporter.track("Segmenting", len(documents)) as advance:
-        for document, result in zip(
-            documents, segmenter.iterate([document.text for document in documents]), strict=True
-        ):
-            if not result.segments:
-                raise InputError(
-                    "Every training document must hold text.",
-                    found=f"document '{document.id}' gives no token",
-                    fix="Remove the row, or fill it in.",
-                )
+        for result in segment_documents(segmenter, documents, pairs=pairs):
             segmented.append(result)
             advance(1)
     return _Part(segmented, labels)

@@ -37,6 +37,7 @@ def initialize(
         InputError: The encoder's folder is missing, has no weights or no tokenizer.
         ConfigError: The segment length is more than the encoder can take.
     """
+    _check_logits(config, labels)
     if config.encoder == "bag":
         tokenizer = train_tokenizer(_limited(texts), config.bag_vocabulary)
         settings: dict[str, Any] = {"vocabulary_size": tokenizer.vocabulary_size}
@@ -54,14 +55,26 @@ def initialize(
         aggregator_hidden=config.aggregator_hidden,
         lstm_layers=config.lstm_layers,
         lstm_bidirectional=config.lstm_bidirectional,
+        binary_logits=config.binary_logits,
+        text_pair=config.text_pair_column is not None,
         dropout=config.dropout,
         segment_length=config.segment_length,
         id2label={number: name for name, number in labels.label2id.items()},
         label2id=labels.label2id,
-        problem_type="single_label_classification",
+        problem_type=labels.problem_type,
         **settings,
     )
     return LongTextClassifier(model_config, encoder), tokenizer
+
+
+def _check_logits(config: RunConfig, labels: LabelMap) -> None:
+    if config.binary_logits == 1 and (labels.is_multi_label or len(labels) != 2):
+        what = "any number of labels a document" if labels.is_multi_label else "one of them each"
+        raise ConfigError(
+            "binary_logits: 1 is for documents that have one of two labels.",
+            found=f"{len(labels)} labels, {what}",
+            fix="Leave binary_logits out: then each class gets its own logit.",
+        )
 
 
 def weights_digest(model: nn.Module) -> str:

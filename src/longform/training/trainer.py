@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -19,16 +19,27 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_callback import ProgressCallback as TqdmCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import PredictionOutput
 
 from longform.config import RunConfig
 from longform.data.sampling import class_weights
+from longform.decision.probabilities import sigmoid
+from longform.decision.thresholds import tune_thresholds
 from longform.evaluation.metrics import accuracy, macro_f1
 from longform.models.classifier import Head, mean_loss
 from longform.reporting import Reporter
 from longform.training.devices import Device
 from longform.training.losses import LossFunction, build_loss
 from longform.training.progress import ProgressCallback, last_complete_checkpoint
-from longform.types import Floats, Integers
+from longform.training.sampling import (
+    INDICES,
+    DocumentLosses,
+    LossKeeper,
+    PlannedBatches,
+    plan_batches,
+    planned_loader,
+)
+from longform.types import Floats, Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,20 @@ def kind_of_training(config: RunConfig) -> str:
     if config.encoder == "bag":
         return "bag"
     return "frozen" if config.frozen else "fine-tuning"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """What the validation documents say of a trained model.
+
+    Attributes:
+        metrics: Accuracy and macro-F1.
+        thresholds: float32 `[classes]`, least probabilities of each label, where a document may
+            have several; they were tuned on the same documents that the metrics are of.
+    """
+
+    metrics: dict[str, float]
+    thresholds: Floats | None = None
 
 
 class HeadModel(nn.Module):
@@ -99,10 +124,11 @@ class LongTextTrainer(Trainer):
         reporter: Reporter,
         **kwargs: Any,
     ) -> None:
+        self._loss = _loss(config, kwargs["train_dataset"].labels)
         super().__init__(
             model=model,
             args=_arguments(config, folder, device),
-            compute_loss_func=_loss(config, kwargs["train_dataset"].labels),
+            compute_loss_func=self._loss,
             compute_metrics=_metrics,
             callbacks=[
                 EarlyStoppingCallback(config.early_stopping_patience),
@@ -113,19 +139,63 @@ class LongTextTrainer(Trainer):
         # Their lines go to standard output, which belongs to --json.
         self.remove_callback(PrinterCallback)
         self.remove_callback(TqdmCallback)
+        self._losses: DocumentLosses | None = None
+        if config.hard_example_share > 0:
+            self._losses = DocumentLosses(len(kwargs["train_dataset"]), self.args.device)
+            # Before the progress, which marks a checkpoint as complete.
+            self.callback_handler.callbacks.insert(0, LossKeeper(self._losses))
+        self._plan = plan_batches(config, kwargs["train_dataset"], self.args)
+        if self._plan is not None:
+            reporter.say(self._plan.describe())
 
     def fit(self, reporter: Reporter) -> None:
         """Train, from the last complete checkpoint where there is one, and keep the best model."""
         checkpoint = last_complete_checkpoint(Path(str(self.args.output_dir)))
         if checkpoint is not None:
             reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
+            if self._losses is not None:
+                self._losses.load(checkpoint)
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return batches by plan where the settings ask for one, else those of transformers."""
+        if self._plan is None:
+            return super().get_train_dataloader()
+        sampler = PlannedBatches(self._plan, self.args.process_index, self._losses)
+        return planned_loader(self.train_dataset, sampler, self.data_collator, self.args)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Compute the loss as transformers does, and note that of each training document."""
+        indices = inputs.pop(INDICES, None)
+        labels = inputs["labels"]
+        loss, outputs = super().compute_loss(
+            model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
+        if indices is not None and self._losses is not None:
+            losses = self._loss.per_document(outputs.logits.detach(), labels)
+            self._losses.record(indices, losses)
+        return (loss, outputs) if return_outputs else loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         lengths = getattr(self.train_dataset, "lengths", None)
         if lengths is None:
             return super()._get_train_sampler(train_dataset)
         return LengthGroupedSampler(self.args.train_batch_size, lengths=lengths)
+
+    def validate(self) -> Validation:
+        """Judge the model on the validation documents, and find its thresholds on them."""
+        output = self.predict(self.eval_dataset, metric_key_prefix="eval")
+        metrics = {name: float(output.metrics[f"eval_{name}"]) for name in ("accuracy", "macro_f1")}
+        targets = np.asarray(output.label_ids)
+        if targets.ndim == 1:
+            return Validation(metrics)
+        return Validation(metrics, tune_thresholds(sigmoid(_logits(output)), targets > 0.5))
 
     def account(self) -> dict[str, float]:
         """Return the steps and epochs done, those before a resumption included."""
@@ -169,7 +239,7 @@ def _arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArgum
     )
 
 
-def _loss(config: RunConfig, labels: Integers | Floats) -> LossFunction:
+def _loss(config: RunConfig, labels: Targets) -> LossFunction:
     return build_loss(
         config,
         "multi_label_classification" if labels.ndim == 2 else "single_label_classification",
@@ -185,11 +255,23 @@ def _use_bf16(config: RunConfig, device: Device) -> bool:
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float]:
-    logits = prediction.predictions
-    logits = logits[0] if isinstance(logits, tuple) else logits
-    labels = np.asarray(prediction.label_ids, dtype=np.int64)
-    predicted = np.asarray(logits).argmax(axis=-1)
+    logits = _logits(prediction)
+    labels = np.asarray(prediction.label_ids)
+    if labels.ndim == 2:
+        # Judged as it will be served: at the thresholds that suit these documents.
+        targets, probabilities = labels > 0.5, sigmoid(logits)
+        chosen = probabilities >= tune_thresholds(probabilities, targets)
+        return _judge(targets, chosen, logits.shape[-1])
+    return _judge(labels.astype(np.int64), logits.argmax(axis=-1), logits.shape[-1])
+
+
+def _judge(labels: Targets, predicted: Targets, classes: int) -> dict[str, float]:
     return {
         "accuracy": accuracy(labels, predicted),
-        "macro_f1": macro_f1(labels, predicted, np.asarray(logits).shape[-1]),
+        "macro_f1": macro_f1(labels, predicted, classes),
     }
+
+
+def _logits(output: EvalPrediction | PredictionOutput) -> Floats:
+    logits = output.predictions
+    return np.asarray(logits[0] if isinstance(logits, tuple) else logits, dtype=np.float32)
