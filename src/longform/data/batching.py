@@ -1,0 +1,211 @@
+"""Which documents of an epoch share a training batch: by length, the same number on every process.
+
+Everything follows from the seed and the number of the epoch, so that a run that is continued, and
+every process of it, finds the same batches.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from longform.data.sampling import Probabilities, draw_documents
+from longform.types import Floats, Integers
+
+Batch = list[int]
+
+_JITTERS = (0.2, 0.1, 0.05, 0.0)
+"""How much chance moves a length before sorting, so that the company of a document changes from
+epoch to epoch; less of it where it makes too many batches."""
+_SPARE_BATCHES = 0.05
+"""Share of batches that an epoch may have beyond the fewest, for that chance."""
+_TRIAL_DRAWS = 4
+_MEGABATCH = 50
+"""Batches of documents among which lengths are sorted, as transformers' `LengthGroupedSampler`."""
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The batches of all epochs.
+
+    Attributes:
+        sizes: int64 `[docs, 2]`: segments of each document, and tokens of its longest segment.
+        seed: The same seed gives the same batches.
+        batch_size: Documents of a batch, where there is no token budget.
+        token_budget: Most padded tokens of a batch: documents times most segments times most
+            tokens. A larger document makes a batch of its own.
+        probabilities: As `draw_documents` takes them.
+        hard_share: As `draw_documents` takes it.
+        processes: The number of batches of an epoch is a multiple of it. Batches that are due at
+            the same time on several processes are of like cost.
+    """
+
+    sizes: Integers
+    seed: int
+    batch_size: int
+    token_budget: int | None = None
+    probabilities: Probabilities | None = None
+    hard_share: float = 0.0
+    processes: int = 1
+
+    @cached_property
+    def batches_per_epoch(self) -> int:
+        """The same for every epoch, since schedules of learning rates count on it."""
+        documents = len(self.sizes)
+        if self.token_budget is None:
+            fewest = math.ceil(documents / self.batch_size)
+        else:
+            fewest = max(len(self._fill(draw, 0.0)) for draw in self._trial_draws())
+            if fewest > 1:
+                fewest = min(math.ceil(fewest * (1 + _SPARE_BATCHES)), documents)
+        return math.ceil(fewest / self.processes) * self.processes
+
+    def batches(self, epoch: int, losses: Floats | None = None) -> list[Batch]:
+        """Return the batches of an epoch.
+
+        The most costly one comes first: if memory is short, it shows at once.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            losses: float `[docs]`, as `draw_documents` takes them.
+
+        Returns:
+            `batches_per_epoch` lists of document numbers. Process `r` of `n` takes every `n`-th,
+            from `r`. They hold what was drawn, each time it was drawn, once; where documents are
+            fewer than processes, batches repeat. Where documents drawn with replacement are so
+            long that they would make too many batches, the last drawn are left out.
+        """
+        generator = np.random.default_rng([self.seed, epoch])
+        drawn = draw_documents(
+            len(self.sizes), generator, self.probabilities, losses, self.hard_share
+        )
+        batches = (
+            self._group(drawn)
+            if self.token_budget is None
+            else self._pack(drawn, generator, self.batches_per_epoch)
+        )
+        self._split(batches, self.batches_per_epoch)
+        return self._shuffle(batches, generator)
+
+    def cost(self, batch: Sequence[int]) -> int:
+        """Return the padded tokens of a batch."""
+        return len(batch) * int(self.sizes[batch].max(axis=0).prod())
+
+    def describe(self) -> str:
+        """Return how batches are made, in one line for the user, by the first epoch."""
+        batches = self.batches(0)
+        drawn = np.array([document for batch in batches for document in batch])
+        padded = sum(self.cost(batch) for batch in batches)
+        real = int(self.sizes[drawn].prod(axis=1).sum())
+        ways = ["drawn so that all classes come equally often"] * (self.probabilities is not None)
+        if self.hard_share > 0:
+            ways.append(f"{100 * self.hard_share:.0f} % of them, after epoch 1, by their loss")
+        text = (
+            f"Batches: {self.batches_per_epoch:,} an epoch, of {min(map(len, batches)):,} to "
+            f"{max(map(len, batches)):,} documents{', ' if ways else ''}{'; '.join(ways)}; "
+            f"{100 * (1 - real / padded):.1f} % padding"
+        )
+        if self.token_budget is not None:
+            alone = int((self.sizes.prod(axis=1) > self.token_budget).sum())
+            if alone:
+                text += (
+                    f"; {alone:,} documents are larger than train_batch_tokens "
+                    f"({self.token_budget:,}) and make batches of their own"
+                )
+        return text + "."
+
+    def _trial_draws(self) -> list[Integers]:
+        """Return draws that the number of batches is found from."""
+        if self.probabilities is None:
+            return [np.arange(len(self.sizes))]
+        generators = (np.random.default_rng([self.seed, trial]) for trial in range(_TRIAL_DRAWS))
+        return [
+            draw_documents(len(self.sizes), generator, self.probabilities)
+            for generator in generators
+        ]
+
+    def _group(self, drawn: Integers) -> list[Batch]:
+        """Cut a draw into batches of `batch_size` documents, of like length among neighbours."""
+        cost = self.sizes.prod(axis=1)
+        span = _MEGABATCH * self.batch_size
+        parts = [drawn[start : start + span] for start in range(0, len(drawn), span)]
+        ordered = np.concatenate([part[np.argsort(-cost[part], kind="stable")] for part in parts])
+        return [
+            ordered[start : start + self.batch_size].tolist()
+            for start in range(0, len(ordered), self.batch_size)
+        ]
+
+    def _pack(self, drawn: Integers, generator: np.random.Generator, most: int) -> list[Batch]:
+        """Cut a draw into at most `most` batches within the token budget."""
+        noise = generator.uniform(-1, 1, len(drawn))
+        for jitter in _JITTERS:
+            batches = self._fill(drawn, jitter, noise)
+            if len(batches) <= most:
+                return batches
+        low, high = 1, len(drawn)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if len(self._fill(drawn[:middle], 0.0)) <= most:
+                low = middle
+            else:
+                high = middle - 1
+        return self._fill(drawn[:low], 0.0)
+
+    def _fill(
+        self, drawn: Integers, jitter: float, noise: Probabilities | None = None
+    ) -> list[Batch]:
+        """Fill batches to the token budget, longest documents first."""
+        assert self.token_budget is not None
+        key = self.sizes[drawn].prod(axis=1).astype(np.float64)
+        if noise is not None:
+            key *= 1 + jitter * noise
+        ordered = drawn[np.argsort(-key, kind="stable")]
+        batches: list[Batch] = []
+        most_segments = most_tokens = 0
+        for document, (segments, tokens) in zip(
+            ordered.tolist(), self.sizes[ordered].tolist(), strict=True
+        ):
+            most_segments = max(most_segments, segments)
+            most_tokens = max(most_tokens, tokens)
+            full = not batches or (
+                (len(batches[-1]) + 1) * most_segments * most_tokens > self.token_budget
+            )
+            if full:
+                batches.append([])
+                most_segments, most_tokens = segments, tokens
+            batches[-1].append(document)
+        return batches
+
+    def _split(self, batches: list[Batch], count: int) -> None:
+        """Halve the most costly batches until there are `count`, or repeat single documents."""
+        heap = [(-self.cost(batch), place) for place, batch in enumerate(batches) if len(batch) > 1]
+        heapq.heapify(heap)
+        singles = len(batches)
+        while len(batches) < count:
+            if not heap:
+                batches.append(list(batches[len(batches) % singles]))
+                continue
+            _, place = heapq.heappop(heap)
+            whole = batches[place]
+            middle = len(whole) // 2
+            batches[place] = whole[:middle]
+            batches.append(whole[middle:])
+            for half in (place, len(batches) - 1):
+                if len(batches[half]) > 1:
+                    heapq.heappush(heap, (-self.cost(batches[half]), half))
+            singles = len(batches)
+
+    def _shuffle(self, batches: list[Batch], generator: np.random.Generator) -> list[Batch]:
+        """Shuffle groups of batches that are due at the same time, but for the most costly one."""
+        ordered = sorted(batches, key=self.cost, reverse=True)
+        groups = [
+            ordered[start : start + self.processes]
+            for start in range(0, len(ordered), self.processes)
+        ]
+        later = generator.permutation(len(groups) - 1) + 1
+        return [batch for group in (0, *later.tolist()) for batch in groups[group]]
