@@ -35,7 +35,7 @@ def segment_documents(
             given to a model of single texts.
     """
     for document in documents:
-        _check_pair(document, pairs)
+        check_pair(document, pairs=pairs)
     if not pairs:
         segmented = segmenter.iterate([document.text for document in documents])
         for document, result in zip(documents, segmented, strict=True):
@@ -68,7 +68,12 @@ def join_pair(first: SegmentedDocument, second: SegmentedDocument) -> SegmentedD
     return SegmentedDocument(first.segments + second.segments, positions, coverage)
 
 
-def _check_pair(document: Document, pairs: bool) -> None:
+def check_pair(document: Document, *, pairs: bool) -> None:
+    """Refuse a document with fewer or more texts than the model reads.
+
+    Raises:
+        InputError: The model reads two texts and there is one, or the other way round.
+    """
     if pairs == (document.text_pair is not None):
         return
     if pairs:
