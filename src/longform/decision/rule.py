@@ -58,9 +58,13 @@ class DecisionRule:
         squash = sigmoid if self.is_multi_label else softmax
         return squash(logits, self.temperature)
 
+    def threshold(self, label: str) -> float:
+        """Return the least probability at which a document gets a label."""
+        return self.thresholds.get(label, DEFAULT_THRESHOLD)
+
     def chosen(self, probabilities: Floats) -> Booleans:
         """Return which labels reach their threshold, bool `[docs, classes]`."""
-        least = [self.thresholds.get(name, DEFAULT_THRESHOLD) for name in self.labels]
+        least = [self.threshold(name) for name in self.labels]
         return probabilities >= np.array(least, dtype=np.float32)
 
     def decide(self, logits: Floats) -> Targets:
