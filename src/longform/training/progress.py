@@ -78,6 +78,9 @@ class ProgressCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Mark the checkpoint that was just written as complete."""
+        # Of several processes, by the one that wrote it: another may be ahead of its writing.
+        if not args.should_save:
+            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         (folder / COMPLETE).touch()
 

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from accelerate import skip_first_batches
+from transformers import TrainingArguments
+
+from longform.config import RunConfig
+from longform.data.batching import BatchPlan
+from longform.errors import InputError
+from longform.models import LongTextConfig
+from longform.models.classifier import Head
+from longform.reporting import Reporter
+from longform.training.devices import Device
+from longform.training.features import SegmentDataset, VectorDataset, collate_vectors
+from longform.training.sampling import (
+    INDICES,
+    DocumentLosses,
+    PlannedBatches,
+    plan_batches,
+    planned_loader,
+)
+from longform.training.trainer import HeadModel, LongTextTrainer
+from longform.types import Coverage, Segment, SegmentedDocument
+
+WIDTH, DOCUMENTS = 6, 24
+CPU = Device("cpu", False, "a test")
+
+
+def vectors(count: int = DOCUMENTS) -> VectorDataset:
+    """Documents of 1 to 5 segments, of two classes that can be told apart by a feature."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(count) % 4 // 3
+    rows = [generator.normal(size=(1 + n % 5, WIDTH)).astype(np.float32) for n in range(count)]
+    for row, label in zip(rows, labels, strict=True):
+        row[:, 0] += label
+    return VectorDataset(rows, [np.zeros((len(row), 4), np.float32) for row in rows], labels)
+
+
+class Recording(LongTextTrainer):
+    """Remembers the documents of every training step."""
+
+    def __init__(self, *arguments, **kwargs) -> None:
+        self.steps: list[list[int]] = []
+        super().__init__(*arguments, **kwargs)
+
+    def training_step(self, model, inputs, *arguments, **kwargs):
+        self.steps.append(inputs[INDICES].tolist())
+        return super().training_step(model, inputs, *arguments, **kwargs)
+
+
+def trainer_in(folder, **settings) -> Recording:
+    torch.manual_seed(0)
+    config = LongTextConfig(bag_dimension=WIDTH, dropout=0.0, aggregator="mean", num_labels=2)
+    values = {"num_train_epochs": 4, "save_total_limit": 9, "early_stopping_patience": 9}
+    return Recording(
+        HeadModel(Head(config)),
+        RunConfig(**values | settings),
+        folder,
+        CPU,
+        Reporter(),
+        train_dataset=vectors(),
+        eval_dataset=vectors(8),
+        data_collator=collate_vectors,
+    )
+
+
+PLANNED = [
+    pytest.param({"class_balance": "weighted_sampler"}, id="balanced"),
+    pytest.param({"train_batch_tokens": 12}, id="tokens"),
+    pytest.param({"hard_example_share": 0.5, "train_batch_tokens": 12}, id="hard"),
+    pytest.param(
+        {"hard_example_share": 0.5, "class_balance": "weighted_sampler"}, id="hard-balanced"
+    ),
+]
+
+
+def test_no_plan_is_made_where_no_setting_asks_for_one(tmp_path):
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    assert plan_batches(RunConfig(class_weights="auto"), vectors(), arguments) is None
+
+
+@pytest.mark.parametrize("settings", PLANNED)
+def test_r35_a_continued_run_sees_the_batches_of_one_that_was_not_interrupted(tmp_path, settings):
+    whole = trainer_in(tmp_path / "whole", **settings)
+    whole.fit(Reporter())
+    per_epoch = len(whole.steps) // 4
+    assert all(len(whole.steps[epoch * per_epoch :]) % per_epoch == 0 for epoch in range(4))
+    checkpoint = f"checkpoint-{2 * per_epoch}"
+    shutil.copytree(tmp_path / "whole" / checkpoint, tmp_path / "again" / checkpoint)
+    again = trainer_in(tmp_path / "again", **settings)
+    again.fit(Reporter())
+    assert again.steps == whole.steps[2 * per_epoch :]
+    assert whole.steps[:per_epoch] != whole.steps[per_epoch : 2 * per_epoch]
+    found, expected = again.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_hard_documents_come_more_often_from_the_second_epoch_on(tmp_path):
+    trainer = trainer_in(tmp_path, hard_example_share=0.9, num_train_epochs=2)
+    trainer.fit(Reporter())
+    half = len(trainer.steps) // 2
+    losses = DocumentLosses(DOCUMENTS, torch.device("cpu"))
+    losses.load(tmp_path / f"checkpoint-{half}")
+    assert not np.isnan(losses.known).any()
+    first, second = trainer.steps[:half], trainer.steps[half:]
+    assert first == trainer._plan.batches(0)
+    assert second == trainer._plan.batches(1, losses.known)
+    drawn = np.concatenate(second)
+    assert len(drawn) == DOCUMENTS
+    assert losses.known[drawn].mean() > losses.known.mean()
+
+
+def test_the_rate_of_learning_counts_on_as_many_steps_as_there_are(tmp_path):
+    trainer = trainer_in(tmp_path, train_batch_tokens=12, gradient_accumulation_steps=3)
+    trainer.fit(Reporter())
+    assert trainer.state.global_step == trainer.state.max_steps
+    assert trainer.lr_scheduler.get_last_lr() == [0.0, 0.0]
+    assert sum(map(len, trainer.steps)) == 4 * DOCUMENTS
+
+
+def test_a_run_continued_in_the_middle_of_an_epoch_skips_what_it_has_seen(tmp_path):
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    plan = BatchPlan(vectors().sizes, seed=1, batch_size=4)
+    loader = planned_loader(vectors(), PlannedBatches(plan, 0, None), collate_vectors, arguments)
+    loader.set_epoch(3)
+    expected = [batch[INDICES].tolist() for batch in loader]
+    assert expected == plan.batches(3)
+    continued = skip_first_batches(loader, 4)
+    continued.set_epoch(3)
+    continued.batch_sampler.batch_sampler.set_epoch(3)
+    assert [batch[INDICES].tolist() for batch in continued] == expected[4:]
+
+
+def test_sizes_are_what_a_step_reads():
+    segments = tuple(Segment(0, n, np.ones(n, dtype=np.int32)) for n in (3, 9, 5))
+    document = SegmentedDocument(segments, np.zeros((3, 4), np.float32), Coverage(17, 17, 3, 3))
+    assert SegmentDataset([document], np.array([0])).sizes.tolist() == [[3, 9]]
+    assert SegmentDataset([document], np.array([0]), max_segments=2).sizes.tolist() == [[2, 9]]
+    assert vectors(6).sizes.tolist() == [[1, 1], [2, 1], [3, 1], [4, 1], [5, 1], [1, 1]]
+
+
+# The losses
+
+
+def test_losses_count_from_the_next_epoch_on_and_the_latest_counts():
+    losses = DocumentLosses(4, torch.device("cpu"))
+    losses.record(torch.tensor([0, 2]), torch.tensor([1.0, 3.0]))
+    losses.record(torch.tensor([2]), torch.tensor([5.0]))
+    assert np.isnan(losses.known).all()
+    losses.finish_epoch()
+    assert losses.known == pytest.approx([1, np.nan, 5, np.nan], nan_ok=True)
+    losses.record(torch.tensor([0]), torch.tensor([2.0]))
+    losses.finish_epoch()
+    assert losses.known == pytest.approx([2, np.nan, 5, np.nan], nan_ok=True)
+
+
+def test_r35_losses_of_an_unfinished_epoch_are_kept_with_a_checkpoint(tmp_path):
+    losses = DocumentLosses(3, torch.device("cpu"))
+    losses.record(torch.tensor([0, 1]), torch.tensor([1.0, 2.0]))
+    losses.finish_epoch()
+    losses.record(torch.tensor([1]), torch.tensor([4.0]))
+    losses.save(tmp_path, write=True)
+    again = DocumentLosses(3, torch.device("cpu"))
+    again.load(tmp_path)
+    for kept in (losses, again):
+        assert kept.known == pytest.approx([1, 2, np.nan], nan_ok=True)
+        kept.record(torch.tensor([2]), torch.tensor([7.0]))
+        kept.finish_epoch()
+        assert kept.known == pytest.approx([1, 4, 7])
+
+
+@pytest.mark.parametrize("documents", [None, 5])
+def test_a_run_is_not_continued_with_the_losses_of_other_documents(tmp_path, documents):
+    if documents:
+        DocumentLosses(documents, torch.device("cpu")).save(tmp_path, write=True)
+    with pytest.raises(InputError) as error:
+        DocumentLosses(3, torch.device("cpu")).load(tmp_path)
+    assert error.value.found
+    assert error.value.fix
