@@ -6,12 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from evaluation_samples import LABELS, make_document, make_documents, make_predictor
-from hypothesis import given
-from hypothesis import strategies as st
 
 from longform.errors import InputError
 from longform.evaluation.evaluation import evaluate
-from longform.evaluation.mistakes import EXCERPT_CHARACTERS, MAX_MISTAKES, make_excerpt
+from longform.evaluation.mistakes import MAX_MISTAKES
 from longform.reporting import Reporter
 from longform.types import Document
 
@@ -125,17 +123,3 @@ def test_r10_a_label_that_the_bundle_does_not_know_is_refused_before_the_work(la
 def test_r12_no_documents_are_refused():
     with pytest.raises(InputError, match=r"at least one .* none in dev\.csv"):
         evaluate(make_predictor(), [], Reporter(), data="dev.csv")
-
-
-@given(st.text(max_size=1_500))
-def test_an_excerpt_is_one_short_line_that_can_be_written_and_seen(text):
-    excerpt = make_excerpt(text)
-    assert len(excerpt) <= EXCERPT_CHARACTERS + 1
-    assert excerpt.isprintable()
-    excerpt.encode("utf-8")
-
-
-def test_an_excerpt_says_when_it_is_not_all():
-    assert make_excerpt("  第一条\n\n 正文 ") == "第一条 正文"
-    assert make_excerpt("字" * 201) == "字" * 200 + "…"
-    assert make_excerpt("abc\u202edef\ud800") == "abc def"

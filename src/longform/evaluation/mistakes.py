@@ -6,13 +6,11 @@ import heapq
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from longform.text.excerpts import make_excerpt
 from longform.types import Document, Prediction
 
 MAX_MISTAKES = 20
 """Mistakes that are shown, the most certain ones."""
-
-EXCERPT_CHARACTERS = 200
-_READ_FOR_EXCERPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +102,3 @@ def _compare(document: Document, prediction: Prediction) -> _Wrong | None:
 
 def _join(labels: set[str]) -> str:
     return ", ".join(sorted(labels)) or "no label"
-
-
-def make_excerpt(text: str) -> str:
-    """Return the beginning of a text on one line.
-
-    Controls, marks of writing direction and halves of characters become spaces: they could make a
-    page show something else than what was read.
-    """
-    head = text.lstrip()[:_READ_FOR_EXCERPT]
-    words = "".join(character if character.isprintable() else " " for character in head).split()
-    line = " ".join(words)
-    is_cut = len(line) > EXCERPT_CHARACTERS or len(text.lstrip()) > _READ_FOR_EXCERPT
-    return line[:EXCERPT_CHARACTERS].rstrip() + ("…" if is_cut else "")
