@@ -35,13 +35,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy, macro-F1, calibration and coverage on labelled documents."""
+    from longform.config import DataSettings
     from longform.data.readers import read_documents
     from longform.evaluation.evaluation import evaluate as evaluate_documents
     from longform.reporting import ConsoleReporter
 
     reporter = ConsoleReporter()
     started = time.perf_counter()
-    result = read_documents(data, text_column=text_column, label_column=label_column)
+    settings = DataSettings(text_column=text_column, label_column=label_column)
+    result = read_documents(data, settings)
     reporter.say(result.report.summary())
     with open_predictor(bundle, backend, reporter) as predictor:
         evaluation = evaluate_documents(predictor, result.documents, reporter, data=data.name)

@@ -177,9 +177,7 @@ def _read(config: RunConfig, reporter: Reporter) -> tuple[Sequence[Document], Se
     from longform.data.splits import stratified_split
 
     def read(path: Path) -> tuple[Document, ...]:
-        result = read_documents(
-            path, text_column=config.text_column, label_column=config.label_column
-        )
+        result = read_documents(path, config.data_settings())
         reporter.say(result.report.summary())
         return result.documents
 

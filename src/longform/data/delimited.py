@@ -7,17 +7,16 @@ import io
 from collections.abc import Iterator
 from contextlib import suppress
 
+from longform.data.census import MARKER
+from longform.data.headers import find_headerless_columns
 from longform.data.sources import Source
-from longform.data.tables import Row, Table
+from longform.data.tables import LONGEST_FIELD, Row, Table
 from longform.errors import InputError
 
 _SEPARATORS = (",", "\t", ";", "|")
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
 _SAMPLE = 1 << 18
 """Characters that separator and quoting are judged on."""
-_LONGEST_FIELD = 1 << 28
-"""Characters; the csv module's own 131,072 is short for a long document, and without a limit an
-unclosed quote would take the rest of a file of any size into memory."""
 
 
 def open_delimited(source: Source, columns: tuple[str, ...]) -> Table:
@@ -30,6 +29,40 @@ def open_delimited(source: Source, columns: tuple[str, ...]) -> Table:
     Raises:
         InputError: The file holds white space only.
     """
+    csv.field_size_limit(LONGEST_FIELD)
+    sample, whole = _read_sample(source)
+    default = "\t" if source.suffix in {".tsv", ".tab"} else ","
+    separator, known = _choose_separator(sample, columns, default)
+    names = None
+    if not known and "text" in columns:
+        names = find_headerless_columns(_split_sample(sample))
+        separator = separator if names is None else "\t"
+    quoted = separator != "\t" or _is_quoted(sample, separator, whole)
+    header = next(record for record in _iterate_records(source, separator, quoted) if record)
+    notes = []
+    if separator != default:
+        notes.append(f"separated by {_NAMES[separator]}")
+    if not quoted and '"' in sample:
+        notes.append("quotes kept as text: they do not follow the rules of csv quoting")
+    if names is not None:
+        notes.append(f"no header; its columns are taken for {' and '.join(names)}")
+
+    def read(columns: tuple[str, ...]) -> Iterator[Row]:
+        records = _iterate_records(source, separator, quoted)
+        return _iterate_rows(records, table, headed=names is None)
+
+    table = Table(
+        format="tsv" if separator == "\t" else "csv",
+        columns=names or tuple(name.replace(MARKER, "\ufffd") for name in header),
+        separator=separator,
+        read=read,
+        notes=notes,
+    )
+    return table
+
+
+def _read_sample(source: Source) -> tuple[str, bool]:
+    """Return the beginning of a file, up to the end of a line, and whether it is all of it."""
     with source.open_text(newline="") as stream:
         sample = stream.read(_SAMPLE)
         whole = not stream.read(1)
@@ -39,41 +72,43 @@ def open_delimited(source: Source, columns: tuple[str, ...]) -> Table:
             found=f"no documents: {source.path} holds only white space",
             fix="Give a file with a header and at least one row.",
         )
-    default = "\t" if source.suffix in {".tsv", ".tab"} else ","
-    separator = _choose_separator(sample, columns, default)
-    if not whole:
-        sample = sample[: sample.rfind("\n") + 1] or sample
-    quoted = separator != "\t" or _is_quoted(sample, separator)
-    csv.field_size_limit(_LONGEST_FIELD)
-    header = next(record for record in _iterate_records(source, separator, quoted) if record)
-    table = Table(format="tsv" if separator == "\t" else "csv", columns=tuple(header))
-    table.rows = _iterate_rows(source, separator, quoted, table)
-    if separator != default:
-        table.notes.append(f"separated by {_NAMES[separator]}")
-    if not quoted and '"' in sample:
-        table.notes.append("quotes kept as text: they do not follow the rules of csv quoting")
-    return table
+    return sample if whole else sample[: sample.rfind("\n") + 1] or sample, whole
 
 
-def _choose_separator(sample: str, columns: tuple[str, ...], default: str) -> str:
+def _split_sample(sample: str) -> list[list[str]]:
+    return [line.split("\t") for line in sample.splitlines() if line]
+
+
+def _choose_separator(sample: str, columns: tuple[str, ...], default: str) -> tuple[str, bool]:
+    """Return the separator, and whether it makes any of the columns appear."""
+
     def merit(separator: str) -> tuple[int, int, bool]:
         header: list[str] = []
         with suppress(csv.Error):
             header = next(csv.reader(io.StringIO(sample, newline=""), delimiter=separator), [])
         return sum(name in header for name in columns), len(header), separator == default
 
-    return max(_SEPARATORS, key=merit)
+    best = max(_SEPARATORS, key=merit)
+    return best, merit(best)[0] > 0
 
 
-def _is_quoted(sample: str, separator: str) -> bool:
+def _is_quoted(sample: str, separator: str, whole: bool) -> bool:
     """Tell whether the quotes of a sample follow csv's rules and the rows then have one width."""
     if not (sample.startswith('"') or f'{separator}"' in sample or '\n"' in sample):
         return False
+    reader = csv.reader(io.StringIO(sample, newline=""), delimiter=separator, strict=True)
+    widths = set()
+    line = 0
     try:
-        rows = csv.reader(io.StringIO(sample, newline=""), delimiter=separator, strict=True)
-        return len({len(row) for row in rows if row}) == 1
-    except csv.Error:
-        return False
+        for row in reader:
+            line = reader.line_num
+            if row:
+                widths.add(len(row))
+    except csv.Error as error:
+        # A sample may end within a field; one that holds most of the lines is a stray quote.
+        cut = not whole and "unexpected end" in str(error)
+        return cut and len(widths) == 1 and 2 * line > reader.line_num
+    return len(widths) == 1
 
 
 def _iterate_records(source: Source, separator: str, quoted: bool) -> Iterator[list[str]]:
@@ -104,7 +139,7 @@ def _describe_quote(source: Source, line: int, last_line: int, error: csv.Error)
     elif "field larger" in str(error):
         found = (
             f"{source.path}: the row that starts at line {line} holds a field of more than "
-            f"{_LONGEST_FIELD:,} characters; its quote is probably never closed"
+            f"{LONGEST_FIELD:,} characters; its quote is probably never closed"
         )
     else:
         found = (
@@ -118,12 +153,11 @@ def _describe_quote(source: Source, line: int, last_line: int, error: csv.Error)
     )
 
 
-def _iterate_rows(source: Source, separator: str, quoted: bool, table: Table) -> Iterator[Row]:
+def _iterate_rows(records: Iterator[list[str]], table: Table, *, headed: bool) -> Iterator[Row]:
     assert table.columns is not None
     width = len(table.columns)
-    records = _iterate_records(source, separator, quoted)
     number = blank = 0
-    header_passed = False
+    header_passed = not headed
     for record in records:
         if not record:
             blank += 1

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import codecs
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from difflib import get_close_matches
+from encodings.aliases import aliases
 from pathlib import Path
 from typing import BinaryIO
 
-from charset_normalizer import from_bytes
-
+from longform.data.census import Census, Detected
 from longform.errors import InputError
 
 OpenBinary = Callable[[], AbstractContextManager[BinaryIO]]
 
 _BLOCK = 1 << 20
-_SAMPLE = 1 << 18
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -25,31 +23,24 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_WIDE_CHARACTERS = 3
-"""Characters of three UTF-8 bytes in one line that GB18030 text practically never imitates."""
-_CHINESE = re.compile("[\u2014\u2018-\u201d\u2026\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
-_CHINESE_SHARE = 0.8
-"""Least share of ideographs and Chinese punctuation in text that really is GB18030. Measured:
-simplified and traditional Chinese above 0.95, Big5 read as GB18030 about 0.4."""
-_COMMON_SHARE = 0.3
-"""Least share of GB2312 characters. Measured: simplified Chinese 0.99, traditional Chinese 0.5 to
-0.7, Shift JIS read as GB18030 0.0."""
-_ENOUGH_CHARACTERS = 40
-"""Characters below which a share says nothing."""
+_MARKED_FORMS = {
+    "utf-8": "utf-8-sig",
+    **dict.fromkeys(("utf-16-le", "utf-16-be"), "utf-16"),
+    **dict.fromkeys(("utf-32-le", "utf-32-be"), "utf-32"),
+}
 
 
-def detect_encoding(open_binary: OpenBinary, path: Path) -> tuple[str, list[str]]:
+def detect_encoding(open_binary: OpenBinary, path: Path, *, tolerant: bool = False) -> Detected:
     """Find the encoding in which every byte of a stream can be read.
 
     A byte order mark decides; then UTF-8 is tried strictly, because GB18030 accepts most UTF-8
-    text and would turn it into other characters; then GB18030, strictly.
+    text and would turn it into other characters; then the older encodings of Chinese, Japanese
+    and Korean: the one in which all bytes are characters, most of them common ones.
 
     Args:
         open_binary: Opens the unpacked bytes from their start; called up to three times.
         path: Named in errors.
-
-    Returns:
-        The codec name, and notes for the user.
+        tolerant: Take the encoding of most lines, whatever bytes it cannot read.
 
     Raises:
         InputError: Bytes fit no encoding, or the lines are not all in the same one.
@@ -58,17 +49,17 @@ def detect_encoding(open_binary: OpenBinary, path: Path) -> tuple[str, list[str]
         head = stream.read(4)
     marked = encoding_by_mark(head)
     if marked is not None:
-        return marked, []
+        return Detected(marked)
     wide = encoding_by_zeros(head)
     if wide is not None:
-        return wide, [f"no byte order mark; read as {wide} because every second byte is zero"]
+        note = f"no byte order mark; read as {wide} because every second byte is zero"
+        return Detected(wide, None, (note,))
     if _is_utf8(open_binary):
-        return "utf-8", []
+        return Detected("utf-8")
     with open_binary() as stream:
-        census = _take_census(stream)
-    _refuse_mixture(census, path)
-    _refuse_foreign(census, path)
-    return "gb18030", ["not UTF-8; read as gb18030 (GBK and GB2312 are parts of it)"]
+        census = Census(path, tolerant)
+        census.take(stream)
+    return census.decide()
 
 
 def encoding_by_mark(head: bytes) -> str | None:
@@ -87,6 +78,55 @@ def encoding_by_zeros(head: bytes) -> str | None:
     return None
 
 
+def find_codec(name: str, head: bytes = b"") -> str:
+    """Return the codec of an encoding that a user named.
+
+    Args:
+        name: As Python or anyone else spells it.
+        head: First bytes of the file; a byte order mark there is then not read as a character.
+
+    Raises:
+        InputError: There is no such encoding.
+    """
+    try:
+        codec = codecs.lookup(name)
+    except (LookupError, UnicodeError, ValueError):
+        codec = None
+    # base64, zlib and the like are codecs too; only a private field tells them apart.
+    if codec is None or not getattr(codec, "_is_text_encoding", True):
+        wanted = name.lower().replace("-", "_")
+        near = get_close_matches(wanted, [*aliases, *aliases.values()], n=3)
+        raise InputError(
+            "The encoding must be one that Python knows.",
+            found=f"encoding '{name}'",
+            fix=f"Did you mean {' or '.join(dict.fromkeys(near))}?"
+            if near
+            else "Well-known ones are utf-8, utf-16, gb18030, big5, cp1252, shift_jis and euc_kr.",
+        )
+    marked = encoding_by_mark(head)
+    return marked if marked is not None and _MARKED_FORMS.get(codec.name) == marked else codec.name
+
+
+def locate_fault(open_binary: OpenBinary, encoding: str) -> str | None:
+    """Say which line and byte of a stream cannot be decoded, or return None."""
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    consumed, line = 0, 1
+    with open_binary() as stream:
+        while True:
+            block = stream.read(_BLOCK)
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                # The decoder puts what was left of the block before in front of this one.
+                start = consumed + len(block) - len(error.object) + error.start
+                line += error.object[: error.start].decode(encoding, "ignore").count("\n")
+                return f"line {line} (byte {start}, 0x{error.object[error.start]:02x})"
+            if not block:
+                return None
+            consumed += len(block)
+            line += text.count("\n")
+
+
 def _is_utf8(open_binary: OpenBinary) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     try:
@@ -97,98 +137,3 @@ def _is_utf8(open_binary: OpenBinary) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    line: int
-    byte: int
-
-
-@dataclass(slots=True)
-class _Census:
-    """What the lines of a file that is not UTF-8 look like, one by one."""
-
-    utf8_lines: int = 0
-    other_lines: int = 0
-    first_utf8: _Place | None = None
-    first_other: _Place | None = None
-    first_unreadable: _Place | None = None
-    characters: int = 0
-    chinese_characters: int = 0
-    common_characters: int = 0
-    sample: bytearray = field(default_factory=bytearray)
-
-
-def _take_census(lines: Iterable[bytes]) -> _Census:
-    """Judge each line by itself: no byte of a GB18030 character is a line feed."""
-    census = _Census()
-    offset = 0
-    for number, line in enumerate(lines, start=1):
-        if not line.isascii():
-            _judge_line(census, line, number, offset)
-        offset += len(line)
-    return census
-
-
-def _judge_line(census: _Census, line: bytes, number: int, offset: int) -> None:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        census.other_lines += 1
-        census.first_other = census.first_other or _Place(number, offset + error.start)
-    else:
-        # A short GB18030 line can be valid UTF-8 by chance; several wide characters cannot.
-        if sum(character > "\u07ff" for character in text) >= _WIDE_CHARACTERS:
-            census.utf8_lines += 1
-            census.first_utf8 = census.first_utf8 or _Place(number, offset)
-        return
-    if len(census.sample) < _SAMPLE:
-        census.sample += line[:_SAMPLE]
-    try:
-        text = line.decode("gb18030")
-    except UnicodeDecodeError as error:
-        place = _Place(number, offset + error.start)
-        census.first_unreadable = census.first_unreadable or place
-        return
-    foreign = "".join(character for character in text[:_SAMPLE] if character > "\x7f")
-    census.characters += len(foreign)
-    census.chinese_characters += len(_CHINESE.findall(foreign))
-    census.common_characters += len(foreign.encode("gb2312", "ignore")) // 2
-
-
-def _refuse_mixture(census: _Census, path: Path) -> None:
-    if not census.utf8_lines or not census.other_lines:
-        return
-    if census.other_lines <= census.utf8_lines:
-        place, kind, rest = census.first_other, "is not UTF-8", "others are"
-    else:
-        place, kind, rest = census.first_utf8, "is UTF-8", "most others are not"
-    assert place is not None
-    raise InputError(
-        "A file must be in one encoding from start to end.",
-        found=f"{path}: line {place.line} (byte {place.byte}) {kind} while {rest}",
-        fix="Repair that line, or write the whole file again as UTF-8.",
-    )
-
-
-def _refuse_foreign(census: _Census, path: Path) -> None:
-    place = census.first_unreadable
-    rare = census.characters >= _ENOUGH_CHARACTERS and (
-        census.chinese_characters < _CHINESE_SHARE * census.characters
-        or census.common_characters < _COMMON_SHARE * census.characters
-    )
-    if place is None and not rare:
-        return
-    guess = from_bytes(bytes(census.sample)).best()
-    likely = f", probably {guess.encoding}" if guess is not None else ""
-    if place is not None:
-        found = f"{path}: line {place.line} (byte {place.byte}) is neither UTF-8 nor GB18030"
-    else:
-        found = f"{path}: not UTF-8, and as GB18030 it would be mostly rare characters"
-    source = guess.encoding if guess is not None else "ITS_ENCODING"
-    raise InputError(
-        "A file must be in UTF-8, GB18030, or UTF-16 with a byte order mark.",
-        found=found + likely,
-        fix=f"Convert it first, for example: iconv -f {source} -t UTF-8 {path.name} > utf8.csv",
-    )

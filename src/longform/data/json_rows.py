@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from longform.data.sources import Source
-from longform.data.tables import Row, Table
+from longform.data.tables import LONGEST_FIELD, Row, Table
 from longform.errors import InputError
 
 _BLOCK = 1 << 16
@@ -42,19 +42,33 @@ def iterate_json_lines(source: Source, table: Table) -> Iterator[Row]:
         InputError: A line is not JSON; the error names it.
     """
     blank = 0
-    with source.open_text(newline="\n") as stream:
-        for number, line in enumerate(stream, start=1):
-            content = line.strip(" \t\r\n")
-            if not content:
-                blank += 1
-                continue
-            try:
-                value = _DECODER.decode(content)
-            except (ValueError, RecursionError) as error:
-                raise _describe(source, number, error) from error
-            yield _build_row(number, value)
+    for number, line in iterate_lines(source):
+        content = line.strip(" \t\r\n")
+        if not content:
+            blank += 1
+            continue
+        try:
+            value = _DECODER.decode(content)
+        except (ValueError, RecursionError) as error:
+            raise _describe(source, number, error) from error
+        yield _build_row(number, value)
     if blank:
         table.notes.append(f"{blank:,} blank lines passed over")
+
+
+def iterate_lines(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a text, which end at LF only.
+
+    Raises:
+        InputError: A line is longer than any field may be.
+    """
+    with source.open_text(newline="\n") as stream:
+        number = 0
+        while line := stream.readline(LONGEST_FIELD):
+            number += 1
+            if len(line) == LONGEST_FIELD:
+                raise _describe(source, number, f"longer than {LONGEST_FIELD:,} characters")
+            yield number, line
 
 
 def iterate_json_array(source: Source, table: Table) -> Iterator[Row]:
@@ -145,6 +159,8 @@ class _Window:
             self._position = 0
 
     def _read_more(self) -> bool:
+        if len(self._text) - self._position > LONGEST_FIELD:
+            raise self.fault(f"a value of more than {LONGEST_FIELD:,} characters")
         # Doubling keeps the cost of decoding a long value again and again linear.
         block = "" if self._ended else self._stream.read(max(_BLOCK, len(self._text)))
         self._ended = not block

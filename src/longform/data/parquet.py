@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
+from longform.data.arrow import read_class_names
+from longform.data.compression import refuse_packed
 from longform.data.sources import Source
 from longform.data.tables import Row, Table
 from longform.errors import InputError
@@ -12,38 +15,46 @@ from longform.extras import require
 
 _BATCH = 64
 """Rows held at once; documents are long."""
+_BUFFER = 1 << 20
 
 
-def open_parquet(source: Source, columns: tuple[str, ...]) -> Table:
-    """Open a parquet file; only `columns` are read from it.
+def open_parquet(source: Source) -> Table:
+    """Open a parquet file; only the wanted columns are read from it.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
         InputError: The file is packed once more, or damaged.
     """
-    if source.compression is not None:
-        raise InputError(
-            "A parquet file must not be packed as a whole, because its end is read first.",
-            found=f"{source.path} is parquet inside gzip",
-            fix=f"Unpack it: gzip -d {source.path.name}",
-        )
+    refuse_packed(source.path, source.compression, "A parquet file")
     pyarrow = require("pyarrow", "Reading parquet")
-    parquet = require("pyarrow.parquet", "Reading parquet")
     try:
-        file = parquet.ParquetFile(source.path)
+        with _open_file(source) as file:
+            schema = file.schema_arrow
     except (pyarrow.ArrowException, OSError) as error:
         raise _describe(source, error) from error
-    names = tuple(file.schema_arrow.names)
-    table = Table(format="parquet", columns=names)
-    table.rows = _iterate_rows(source, file, [name for name in columns if name in names])
-    return table
+
+    def read(columns: tuple[str, ...]) -> Iterator[Row]:
+        return _iterate_rows(source, [name for name in columns if name in schema.names])
+
+    return Table(
+        format="parquet",
+        columns=tuple(schema.names),
+        read=read,
+        class_names=read_class_names(schema),
+    )
 
 
-def _iterate_rows(source: Source, file: Any, columns: list[str]) -> Iterator[Row]:
+def _open_file(source: Source) -> Any:
+    parquet = import_module("pyarrow.parquet")
+    # With a buffer, pages are read one after the other and not all of a row group at once.
+    return parquet.ParquetFile(source.path, buffer_size=_BUFFER, pre_buffer=False)
+
+
+def _iterate_rows(source: Source, columns: list[str]) -> Iterator[Row]:
     pyarrow = require("pyarrow", "Reading parquet")
     number = 0
     try:
-        with file:
+        with _open_file(source) as file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
                 for values in batch.to_pylist():
                     number += 1

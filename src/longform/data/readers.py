@@ -2,123 +2,65 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from longform.config import DataSettings
+from longform.data.columns import ID_COLUMN, ColumnChoice
 from longform.data.formats import open_table
-from longform.data.json_rows import name_type
+from longform.data.label_fields import UnusableRowError
+from longform.data.label_spelling import normalize_labels
+from longform.data.mappings import open_rows
+from longform.data.reading import (
+    ReadReport,
+    ReadResult,
+    SkippedRow,
+    describe_repeats,
+    describe_skipped,
+)
+from longform.data.row_checks import RowChecks
+from longform.data.rows import DocumentBuilder
 from longform.data.sources import Source, open_source
-from longform.data.tables import Format, Row, Table
+from longform.data.tables import Row, Table
 from longform.errors import InputError
 from longform.types import Document
 
-ID_COLUMN = "id"
-_ROWS_NAMED = 5
-_COLUMNS_NAMED = 40
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_VISIBLE = re.compile(
-    r"[^\s\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
-)
-"""A character that is seen: not white space, not a control, not of zero width."""
+__all__ = [
+    "DocumentReader",
+    "ReadReport",
+    "ReadResult",
+    "SkippedRow",
+    "describe_skipped",
+    "documents_from_rows",
+    "iterate_rows",
+    "read_documents",
+]
+
+_DEFAULTS = DataSettings()
+_KEYS_NAMED = 40
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedRow:
-    """A row that did not become a document. `row` is as in `Row.number`."""
-
-    row: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReadReport:
-    """What was found in a file.
-
-    Attributes:
-        path: The file.
-        format: What its content is, whatever its name says.
-        encoding: Codec name; None for parquet.
-        compression: `gzip` or None.
-        rows: Rows read, the skipped ones included.
-        skipped: The rows that did not become documents, in order.
-        notes: Anything else the user should know.
-    """
-
-    path: Path
-    format: Format
-    encoding: str | None
-    compression: str | None
-    rows: int
-    skipped: tuple[SkippedRow, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def summary(self) -> str:
-        """Return one line for the user."""
-        kind = ", ".join(part for part in (self.format, self.encoding, self.compression) if part)
-        parts = [f"{self.path.name} ({kind}): {self.rows - len(self.skipped):,} documents"]
-        if self.skipped:
-            reasons = describe_skipped(self.skipped)
-            parts.append(f"{len(self.skipped):,} of {self.rows:,} rows skipped: {reasons}")
-        return "; ".join([*parts, *self.notes])
-
-
-@dataclass(frozen=True, slots=True)
-class ReadResult:
-    """The documents of a file, in file order, and the account of how they were read."""
-
-    documents: tuple[Document, ...]
-    report: ReadReport
-
-
-def describe_skipped(skipped: tuple[SkippedRow, ...]) -> str:
-    """Return the reasons with their counts and the numbers of the first rows of each."""
-    rows_of_reason: dict[str, list[int]] = {}
-    for entry in skipped:
-        rows_of_reason.setdefault(entry.reason, []).append(entry.row)
-    parts = []
-    for reason, rows in rows_of_reason.items():
-        named = ", ".join(map(str, rows[:_ROWS_NAMED])) + (", ..." if rows[_ROWS_NAMED:] else "")
-        parts.append(f"{len(rows):,} {reason} (row{'s' if len(rows) > 1 else ''} {named})")
-    return ", ".join(parts)
-
-
-class DocumentReader:
-    """Documents of a file one by one; memory does not grow with the file.
-
-    Iterate over it, once or again; `report` then accounts for the last pass.
-
-    Args:
-        path: A csv, tsv, json, jsonl (each also as `.gz`) or parquet file.
-        text_column: Column or key of the text.
-        label_column: Column or key of the label.
-        labelled: Whether rows need a label. Without, labels are not read.
-
-    Raises:
-        InputError: The file cannot be read, or its header lacks a column.
-    """
+class _TableReader:
+    """Documents of a table that can be opened again and again."""
 
     def __init__(
         self,
-        path: Path,
-        *,
-        text_column: str = "text",
-        label_column: str = "label",
-        labelled: bool = True,
+        source: Source,
+        open_table: Callable[[tuple[str, ...]], Table],
+        settings: DataSettings,
+        labelled: bool,
     ) -> None:
-        self._source: Source = open_source(path)
-        self._text_column = text_column
-        self._label_column = label_column if labelled else None
-        self._table: Table | None = self._open_table()
-        self._format: Format = self._table.format
-        self._notes: list[str] = []
-        self._skipped: list[SkippedRow] = []
+        self._source = source
+        self._open_table = open_table
+        self._settings = settings
+        self._labelled = labelled
         self._rows = 0
+        self._skipped: list[SkippedRow] = []
+        self._notes: list[str] = []
+        self._open()
 
     @property
     def report(self) -> ReadReport:
@@ -126,75 +68,66 @@ class DocumentReader:
         source = self._source
         return ReadReport(
             path=source.path,
-            format=self._format,
+            format=self._table.format,
             encoding=source.encoding,
             compression=source.compression,
             rows=self._rows,
             skipped=tuple(self._skipped),
             notes=tuple(self._notes),
+            problem_type=self._builder.labels.problem_type if self._labelled else None,
+            encoding_certainty=source.certainty,
+            text_column=self._columns.text,
+            label_column=self._columns.label,
         )
 
     def __iter__(self) -> Iterator[Document]:
         """Yield the documents in file order.
 
         Raises:
-            InputError: A row cannot be read at all, or no row gives a document.
+            InputError: A row cannot be read at all, contradicts the rows before it, or no row
+                gives a document.
         """
-        table = self._table or self._open_table()
-        self._table = None
-        self._rows, self._skipped = 0, []
-        changes: Counter[str] = Counter()
+        if self._rows:
+            self._open()
+        table, columns, checks = self._table, self._columns, RowChecks(self._table, self._columns)
+        self._skipped = []
         keys: dict[str, None] = {}
-        for row in table.rows:
+        for row in table.read(columns.wanted if columns.is_settled else columns.candidates):
             self._rows += 1
-            if table.columns is None and len(keys) < _COLUMNS_NAMED:
-                keys.update(dict.fromkeys(row.values))
+            if table.columns is None:
+                self._learn_columns(row, keys)
             try:
-                document = self._build_document(row, changes)
-            except _UnusableRowError as fault:
-                self._skipped.append(SkippedRow(row.number, str(fault)))
+                document = self._builder.build(row)
+            except UnusableRowError as fault:
+                self._skipped.append(SkippedRow(row.number, str(fault), row.name))
                 continue
+            checks.see(row.number, document)
             yield document
-        changed = [f"{count:,} {change}" for change, count in changes.items()]
-        self._notes = [*self._source.notes, *table.notes, *changed]
+        self._notes = [
+            *(*self._source.notes, *table.notes, *columns.notes),
+            *(*self._builder.notes(), *checks.notes()),
+        ]
         if self._rows == len(self._skipped):
-            self._require_columns(table.columns or tuple(keys) or None)
+            if table.columns is not None or keys:
+                columns.require(table.columns or tuple(keys), str(self._source.path))
             raise self._no_documents()
 
-    def _wanted(self) -> tuple[str, ...]:
-        label = () if self._label_column is None else (self._label_column,)
-        return (self._text_column, *label, ID_COLUMN)
+    def _open(self) -> None:
+        self._rows = 0
+        self._columns = ColumnChoice(self._settings, labelled=self._labelled)
+        self._table = self._open_table(self._columns.candidates)
+        if self._table.columns is not None:
+            self._columns.settle(self._table.columns)
+            self._columns.require(self._table.columns, str(self._source.path))
+        self._builder = DocumentBuilder(
+            self._table, self._columns, self._settings, str(self._source.path)
+        )
 
-    def _open_table(self) -> Table:
-        table = open_table(self._source, tuple(dict.fromkeys(self._wanted())))
-        self._require_columns(table.columns)
-        return table
-
-    def _require_columns(self, columns: tuple[str, ...] | None) -> None:
-        """Refuse a header that lacks a needed column or has one twice."""
-        if columns is None:
-            return
-        needed = {self._text_column: "--text-column"}
-        if self._label_column is not None:
-            needed[self._label_column] = "--label-column"
-        missing = {name: flag for name, flag in needed.items() if name not in columns}
-        if missing:
-            named = ", ".join(f"'{_shorten(name)}'" for name in columns[:_COLUMNS_NAMED])
-            raise InputError(
-                f"The data must have the column{'s' if len(missing) > 1 else ''} "
-                + " and ".join(f"'{name}'" for name in missing)
-                + ".",
-                found=f"{self._source.path} has the columns {named}",
-                fix=f"Name the columns with {' and '.join(missing.values())}; "
-                "a file without a header needs one.",
-            )
-        repeated = sorted({name for name in self._wanted() if columns.count(name) > 1})
-        if repeated:
-            raise InputError(
-                "A column that is read must have a name of its own.",
-                found=f"{self._source.path} has several columns named '{repeated[0]}'",
-                fix="Rename or remove all but one of them.",
-            )
+    def _learn_columns(self, row: Row, keys: dict[str, None]) -> None:
+        if len(keys) < _KEYS_NAMED:
+            keys.update(dict.fromkeys(map(str, row.values)))
+        if not self._columns.is_settled:
+            self._columns.settle(row.values)
 
     def _no_documents(self) -> InputError:
         reasons = describe_skipped(tuple(self._skipped))
@@ -203,28 +136,36 @@ class DocumentReader:
             "The data file must hold documents.",
             found=f"no documents in {self._source.path}: {found}",
             fix="Give a file with at least one row that has a text"
-            + (" and a label." if self._label_column is not None else "."),
+            + (" and a label." if self._labelled else "."),
         )
 
-    def _build_document(self, row: Row, changes: Counter[str]) -> Document:
-        if row.fault is not None:
-            raise _UnusableRowError(row.fault)
-        text = _read_text(row.values, self._text_column)
-        label = None
-        if self._label_column is not None:
-            label = _read_label(row.values, self._label_column, changes)
-        identity = row.values.get(ID_COLUMN)
-        known = isinstance(identity, str | int) and str(identity).strip()
-        document = Document(str(identity) if known else str(row.number), text, label)
-        return _replace_surrogates(document, changes)
+
+class DocumentReader(_TableReader):
+    """Documents of a file one by one; memory does not grow with the file.
+
+    Iterate over it, once or again; `report` then accounts for the last pass.
+
+    Args:
+        path: A csv, tsv, json, jsonl, fastText or TFRecord file (each also as `.gz` or `.zst`), a
+            parquet, Arrow or xlsx file, or a folder of text files.
+        settings: Columns, encoding, and how labels are written.
+        labelled: Whether rows need a label. Without, labels are not read, nor the columns that
+            decide what is held out.
+
+    Raises:
+        InputError: The file cannot be read, or its header lacks a column.
+        MissingExtraError: The library that reads this format is not installed.
+    """
+
+    def __init__(
+        self, path: Path, settings: DataSettings = _DEFAULTS, *, labelled: bool = True
+    ) -> None:
+        source = open_source(path, settings.encoding, settings.encoding_errors)
+        super().__init__(source, partial(open_table, source), settings, labelled)
 
 
 def read_documents(
-    path: Path,
-    *,
-    text_column: str = "text",
-    label_column: str = "label",
-    labelled: bool = True,
+    path: Path, settings: DataSettings = _DEFAULTS, *, labelled: bool = True
 ) -> ReadResult:
     """Read a whole file; see `DocumentReader` for what is accepted and for reading one by one.
 
@@ -235,99 +176,60 @@ def read_documents(
 
     Raises:
         InputError: The file cannot be read, a needed column is missing, or no document is found.
+        MissingExtraError: The library that reads this format is not installed.
     """
-    reader = DocumentReader(
-        path, text_column=text_column, label_column=label_column, labelled=labelled
-    )
-    documents = tuple(reader)
-    report = reader.report
-    return ReadResult(documents, replace(report, notes=(*report.notes, *_find_repeats(documents))))
+    return _read_all(DocumentReader(path, settings, labelled=labelled), settings)
+
+
+def documents_from_rows(
+    rows: Iterable[Mapping[str, Any]],
+    settings: DataSettings = _DEFAULTS,
+    *,
+    labelled: bool = True,
+    name: str = "rows",
+) -> ReadResult:
+    """Make documents of rows that are in Python, by the rules of `read_documents`.
+
+    Args:
+        rows: A `datasets.Dataset`, whose `ClassLabel` numbers become their names, or anything
+            that gives mappings.
+        settings: Columns, and how labels are written.
+        labelled: As for `DocumentReader`.
+        name: What the rows are called in messages.
+
+    Raises:
+        InputError: It is a set of splits or no rows at all, a needed column is missing, or no
+            document is found.
+    """
+    source = Source(Path(name), "rows")
+    reader = _TableReader(source, lambda _: open_rows(rows, name), settings, labelled)
+    return _read_all(reader, settings)
 
 
 def iterate_rows(
-    path: Path, columns: tuple[str, ...] = ("text", "label", ID_COLUMN)
+    path: Path,
+    columns: tuple[str, ...] = ("text", "label", ID_COLUMN),
+    settings: DataSettings = _DEFAULTS,
 ) -> Iterator[Row]:
     """Yield the rows of a file as they stand, for those who judge them by other rules.
 
     Args:
         path: As for `DocumentReader`.
-        columns: Wanted columns; parquet gives only these, other formats give all.
+        columns: Wanted columns; formats whose columns lie apart give only these, others give all.
+        settings: For the encoding.
 
     Raises:
         InputError: The file cannot be read.
     """
-    yield from open_table(open_source(path), columns).rows
+    source = open_source(path, settings.encoding, settings.encoding_errors)
+    yield from open_table(source, columns).read(columns)
 
 
-class _UnusableRowError(Exception):
-    """Says why a row cannot become a document; never leaves this module."""
-
-
-def _read_text(values: Mapping[str, Any], column: str) -> str:
-    value = values.get(column)
-    if value is None or _is_nan(value):
-        raise _UnusableRowError("text is missing")
-    if not isinstance(value, str):
-        raise _UnusableRowError(f"text is {name_type(value)}, not a string")
-    if _VISIBLE.search(value) is None:
-        raise _UnusableRowError("text is empty" if not value else "text is only white space")
-    return value
-
-
-def _read_label(values: Mapping[str, Any], column: str, changes: Counter[str]) -> str:
-    value = values.get(column)
-    if value is None or _is_nan(value):
-        raise _UnusableRowError("label is missing")
-    if isinstance(value, bool | int | float):
-        changes["labels are numbers or booleans, read as their JSON text"] += 1
-        return json.dumps(value)
-    if not isinstance(value, str):
-        raise _UnusableRowError(f"label is {name_type(value)}, not a string")
-    if _VISIBLE.search(value) is None:
-        raise _UnusableRowError("label is empty")
-    return value
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _replace_surrogates(document: Document, changes: Counter[str]) -> Document:
-    """Replace what no encoding can write, now, where it can be said, and not when results are."""
-    changed: dict[str, Any] = {}
-    for name in ("id", "text", "label"):
-        value = getattr(document, name)
-        # isascii is a constant-time look at the string's header.
-        if value is not None and not value.isascii() and _SURROGATE.search(value):
-            changed[name] = _SURROGATE.sub("\ufffd", value)
-    if not changed:
-        return document
-    changes["rows with lone surrogates, each replaced by U+FFFD"] += 1
-    return replace(document, **changed)
-
-
-def _find_repeats(documents: tuple[Document, ...]) -> list[str]:
-    labels_of_text: dict[str, str | None] = {}
-    duplicates = 0
-    contradicted: dict[str, str] = {}
-    for document in documents:
-        if document.text not in labels_of_text:
-            labels_of_text[document.text] = document.label
-            continue
-        duplicates += 1
-        if labels_of_text[document.text] != document.label:
-            contradicted.setdefault(document.text, document.id)
-    notes = []
-    if duplicates:
-        notes.append(f"{duplicates:,} documents repeat the text of an earlier one")
-    if contradicted:
-        named = ", ".join(list(contradicted.values())[:_ROWS_NAMED])
-        notes.append(f"{len(contradicted):,} texts have contradicting labels (ids {named})")
-    repeated_ids = len(documents) - len({document.id for document in documents})
-    if repeated_ids:
-        notes.append(f"{repeated_ids:,} documents repeat the id of an earlier one")
-    return notes
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _COLUMNS_NAMED else name[:_COLUMNS_NAMED] + "..."
+def _read_all(reader: _TableReader, settings: DataSettings) -> ReadResult:
+    documents = tuple(reader)
+    report = reader.report
+    notes = list(report.notes)
+    if settings.normalize_labels:
+        documents, changes = normalize_labels(documents)
+        notes += changes
+    return ReadResult(documents, replace(report, notes=(*notes, *describe_repeats(documents))))

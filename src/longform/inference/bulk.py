@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from longform.bundle import file_digest
+from longform.config import DataSettings
 from longform.data.readers import DocumentReader
 from longform.errors import InputError
 from longform.inference.predictor import Predictor
@@ -118,7 +119,9 @@ class _Job:
 
     def run(self, predictor: Predictor, reporter: Reporter) -> dict[str, int]:
         """Answer what is not answered yet; return what was counted."""
-        reader = DocumentReader(self.source, text_column=self.text_column, labelled=False)
+        reader = DocumentReader(
+            self.source, DataSettings(text_column=self.text_column), labelled=False
+        )
         total = sum(1 for _ in reader)
         done, truncated = _keep_answers(self.partial, self.form)
         if done:
