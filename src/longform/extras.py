@@ -27,6 +27,7 @@ EXTRA_OF_LIBRARY = {
     "orjson": "serve",
     "prometheus_client": "serve",
     "pyarrow": "data",
+    "scipy.sparse": "doctor",
     "sklearn": "doctor",
     "torch": "train",
     "transformers": "train",
@@ -43,7 +44,9 @@ count as not installed, which OpenVINO and NNCF both take for a no."""
 
 def is_available(library: str) -> bool:
     """Tell whether `library` can be imported, without importing it."""
-    return importlib.util.find_spec(library) is not None
+    package = library.rpartition(".")[0]
+    # Looking for a part of a package that is not there raises.
+    return (not package or is_available(package)) and importlib.util.find_spec(library) is not None
 
 
 def require(library: str, purpose: str) -> ModuleType:
