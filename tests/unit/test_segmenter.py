@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from longform.config import SegmentSettings
-from longform.errors import ConfigError
+from longform.config.settings import CleaningStep
+from longform.errors import ConfigError, InputError
 from longform.text import segmenter as segmenter_module
 from longform.text.segmenter import Segmenter
 from longform.text.sentences import MAX_SENTENCE_CHARACTERS, sentence_boundaries
-from longform.text.tokenization import TextTokenizer, replace_surrogates
+from longform.text.tokenization import TextTokenizer
 from longform.types import SegmentedDocument
 
 FRAGMENTS = [
@@ -30,8 +33,21 @@ FRAGMENTS = [
         "👩\u200d👩\u200d👧",
         "e\u0301",
     ),
+    *(
+        "<p>",
+        "&amp;",
+        "https://a.b/c?d。",
+        "！！！！",
+        "1,000",
+        "第3页\n",
+        "臺灣",
+        "★",
+        "１２％",
+        "㎏",
+    ),
     *("a\u0323\u0301", "長文本" * 9, "x" * 40, "\u202eABC", "\ufeff", "𠀀", "①", "ﬁ", "\u3000"),
 ]
+ALL_STEPS = get_args(CleaningStep)
 texts = st.lists(
     st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5), st.text("长文。. a", max_size=12)),
     max_size=14,
@@ -42,21 +58,23 @@ knobs = st.fixed_dictionaries(
         "segment_length": st.integers(12, 40),
         "overlap": st.integers(0, 6),
         "segment_prefix": st.sampled_from(["", "a: "]),
+        "cleaning": st.sampled_from([(), ("control_characters",), ALL_STEPS]),
     }
 )
 kinds = pytest.mark.parametrize("kind", tiny_tokenizers.KINDS)
 
 
 class Tokens:
-    """What a text's tokens must be: those of its sentences, one after the other."""
+    """What a text's tokens must be: those of its cleaned sentences, one after the other."""
 
-    def __init__(self, tokenizer: TextTokenizer, text: str) -> None:
-        readable = replace_surrogates(text)
+    def __init__(self, segmenter: Segmenter, text: str) -> None:
+        cleaned = segmenter.cleaner.clean(text)
+        tokenizer, readable = segmenter.tokenizer, cleaned.text
         bounds = list(pairwise(sentence_boundaries(readable)))
         sentences = [readable[start:end] for start, end in bounds]
         self.ids = [token for ids in tokenizer.encode(sentences) for token in ids]
         self.spans = [
-            (start + first, start + last)
+            cleaned.original_span(start + first, start + last)
             for (start, _), spans in zip(bounds, tokenizer.offsets(sentences), strict=True)
             for first, last in spans
         ]
@@ -118,7 +136,7 @@ def first_tokens(ids: list[int], parts: list[list[int]], overlap: int) -> list[i
 def test_every_token_is_in_a_segment_that_holds_its_characters(kind, text, knobs):
     segmenter = Segmenter(tiny_tokenizers.KINDS[kind](), SegmentSettings(**knobs))
     document = segmenter.segment(text)
-    tokens = Tokens(segmenter.tokenizer, text)
+    tokens = Tokens(segmenter, text)
     assert document.coverage.tokens_total == document.coverage.tokens_used == len(tokens.ids)
     assert (document.coverage.truncated, document.coverage.reason) == (False, None)
     if not tokens.ids:
@@ -143,12 +161,17 @@ def test_every_token_is_in_a_segment_that_holds_its_characters(kind, text, knobs
 def test_segments_follow_each_other_without_gap_and_none_is_inside_another(kind, text, knobs):
     segmenter = Segmenter(tiny_tokenizers.KINDS[kind](), SegmentSettings(**knobs))
     # Such a character must be in two segments; it has a test of its own.
-    assume(Tokens(segmenter.tokenizer, text).longest_character() <= segmenter.capacity)
+    assume(Tokens(segmenter, text).longest_character() <= segmenter.capacity)
     segments = segmenter.segment(text).segments
     if not segments:
         return
     assert (segments[0].start, segments[-1].end) == (0, len(text))
+    grows = "unicode_nfkc" in segmenter.settings.cleaning
     for one, other in pairwise(segments):
+        if grows:
+            # One character may have become several, which two segments can share.
+            assert one.start <= other.start <= one.end <= other.end
+            continue
         assert one.start < other.start <= one.end < other.end
         if segmenter.settings.overlap == 0:
             assert other.start == one.end
@@ -172,7 +195,7 @@ def test_r29_the_result_is_the_same_whatever_the_batch(kind, documents, knobs, c
 def test_r26_a_text_without_tokens_has_no_segment(kind, text):
     segmenter = Segmenter(tiny_tokenizers.KINDS[kind](), SegmentSettings(segment_length=16))
     document = segmenter.segment(text)
-    ids = Tokens(segmenter.tokenizer, text).ids
+    ids = Tokens(segmenter, text).ids
     assert bool(document.segments) == bool(ids)
     assert document.positions.shape == (len(document.segments), 4)
     assert document.coverage.tokens_total == len(ids)
@@ -268,16 +291,17 @@ class CharacterTokenizer(TextTokenizer):
 
     def __init__(self) -> None:
         super().__init__(tiny_tokenizers.bag().serialized)
-        self.calls = self.characters = self.longest = 0
+        self.most_at_once = self.characters = self.longest = 0
 
     def _count(self, sentences) -> None:
-        self.calls += 1
+        self.most_at_once = max(self.most_at_once, sum(map(len, sentences)))
         self.characters += sum(map(len, sentences))
         self.longest = max(self.longest, *map(len, sentences), 0, 0)
 
-    def encode(self, sentences):
+    def encode_joined(self, sentences):
         self._count(sentences)
-        return [[5] * len(sentence) for sentence in sentences]
+        lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
+        return np.full(lengths.sum(), 5, dtype=np.int32), lengths
 
     def offsets(self, sentences):
         self._count(sentences)
@@ -294,7 +318,6 @@ def test_r23_r24_the_tokenizer_reads_each_character_at_most_twice(name, text):
     tokenizer = CharacterTokenizer()
     settings = SegmentSettings(segmenter=name, segment_length=256)
     document = Segmenter(tokenizer, settings).segment(text)
-    assert tokenizer.calls == 2
     assert len(text) <= tokenizer.characters <= 2 * len(text)
     assert tokenizer.longest <= MAX_SENTENCE_CHARACTERS
     assert document.coverage.tokens_used == len(text)
@@ -304,11 +327,40 @@ def test_r23_r24_the_tokenizer_reads_each_character_at_most_twice(name, text):
 def test_r23_many_texts_are_handed_over_in_bounded_groups(monkeypatch):
     monkeypatch.setattr(segmenter_module, "_BATCH_CHARACTERS", 1_000)
     tokenizer = CharacterTokenizer()
-    tokens = Segmenter(tokenizer, SegmentSettings()).iterate(["字" * 100] * 50)
-    next(tokens)
-    assert tokenizer.characters == 1_000
-    assert len(list(tokens)) == 49
-    assert tokenizer.characters == 5_000
+    taken = []
+    texts = (taken.append(number) or "字" * 100 for number in range(100))
+    documents = Segmenter(tokenizer, SegmentSettings()).iterate(texts)
+    next(documents)
+    # The first group and those that are worked on ahead, of ten texts each.
+    assert len(taken) <= 40
+    assert tokenizer.characters <= 4_000
+    assert len(list(documents)) == 99
+    assert tokenizer.characters == 10_000
+    assert tokenizer.most_at_once <= 1_000
+
+
+def test_r23_one_long_text_is_handed_over_in_bounded_parts(monkeypatch):
+    monkeypatch.setattr(segmenter_module, "_BATCH_CHARACTERS", 1_000)
+    tokenizer = CharacterTokenizer()
+    document = Segmenter(tokenizer, SegmentSettings()).segment("每个字。" * 5_000)
+    assert document.coverage.tokens_used == 20_000
+    assert tokenizer.most_at_once <= 1_000
+
+
+def test_a_fault_of_the_texts_reaches_the_caller_and_leaves_no_thread(monkeypatch):
+    monkeypatch.setattr(segmenter_module, "_BATCH_CHARACTERS", 100)
+
+    def broken():
+        yield from ["字" * 100] * 5
+        raise InputError("The file must be whole.")
+
+    segmenter = Segmenter(CharacterTokenizer(), SegmentSettings())
+    with pytest.raises(InputError, match="must be whole"):
+        list(segmenter.iterate(broken()))
+    abandoned = segmenter.iterate(["字" * 100] * 50)
+    next(abandoned)
+    abandoned.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("longform-ahead")]
 
 
 def test_an_overlap_costs_only_what_it_repeats():

@@ -54,6 +54,11 @@ class CleanedText:
     changes: Mapping[CleaningStep, int]
     _alignments: tuple[Alignment, ...] = ()
 
+    @property
+    def is_shifted(self) -> bool:
+        """Whether any character stands at another place than in the text as given."""
+        return bool(self._alignments)
+
     def original_span(self, start: int, end: int) -> tuple[int, int]:
         """Return where the characters `text[start:end]` stand in the text as given.
 

@@ -9,24 +9,73 @@ tokens as fit up to the last cut. That is all there is: selections and overlaps 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 
 from longform.config import SegmentSettings
 from longform.errors import ConfigError
+from longform.text.cleaning import CleanedText, Cleaner
+from longform.text.pipeline import map_ahead
 from longform.text.selection import select_segments
 from longform.text.sentences import sentence_boundaries
-from longform.text.tokenization import TextTokenizer, replace_surrogates
-from longform.types import POSITION_FEATURES, Coverage, Segment, SegmentedDocument, TokenIds
+from longform.text.tokenization import TextTokenizer
+from longform.types import (
+    POSITION_FEATURES,
+    Coverage,
+    Integers,
+    Segment,
+    SegmentedDocument,
+    TokenIds,
+)
 
 SEGMENTER_VERSION = 1
 """Raised when the same text and settings would give other segments; stored in every bundle."""
 
-_BATCH_CHARACTERS = 2_000_000
-"""Characters handed to the tokenizer at once: bounds memory, leaves enough to run in parallel."""
+_BATCH_CHARACTERS = 200_000
+"""Characters handed to the tokenizer at once. They are enough to run in parallel, and few enough
+that what the tokenizer returns, some hundred bytes a token, stays small, and that work on
+neighbouring batches overlaps."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A text ready to be tokenised.
+
+    Attributes:
+        characters: Of the text as given.
+        cleaned: What is read of it.
+        boundaries: Of the sentences of the cleaned text.
+    """
+
+    characters: int
+    cleaned: CleanedText
+    boundaries: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Texts whose sentences are tokenised together."""
+
+    sources: list[_Source]
+    sentences: list[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tokens:
+    """The tokens of a group's sentences.
+
+    Attributes:
+        token_ids: int32 `[tokens]`.
+        lengths: int64 `[sentences]`, tokens of each.
+        spans: Characters of each token, for the sentences that may be cut inside.
+    """
+
+    token_ids: TokenIds
+    lengths: Integers
+    spans: dict[int, list[tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +85,7 @@ class _TokenStream:
     Attributes:
         token_ids: int32 `[tokens]`.
         cuts: Token indices, strictly increasing from 0 to the number of tokens.
-        starts: Character offset of a segment that begins at the cut.
+        starts: Character offset, in the text as given, of a segment that begins at the cut.
         ends: Character offset, exclusive, of a segment that ends at the cut.
     """
 
@@ -47,19 +96,21 @@ class _TokenStream:
 
 
 class Segmenter:
-    """Cuts texts into segments that fit the encoder, losing nothing.
+    """Cleans texts and cuts them into segments that fit the encoder, losing nothing.
 
     Args:
         tokenizer: The encoder's tokenizer.
-        settings: How to cut and what to read.
+        settings: How to clean, how to cut and what to read.
 
     Raises:
         ConfigError: The segment length leaves no room for text beside prefix and special tokens.
+        MissingExtraError: A cleaning step needs a library that is not installed.
     """
 
     def __init__(self, tokenizer: TextTokenizer, settings: SegmentSettings) -> None:
         self.tokenizer = tokenizer
         self.settings = settings
+        self.cleaner = Cleaner(settings)
         before, after = tokenizer.frame(settings.segment_prefix)
         self._before = np.array(before, dtype=np.int32)
         self._after = np.array(after, dtype=np.int32)
@@ -89,69 +140,98 @@ class Segmenter:
         """
         return list(self.iterate(texts))
 
-    def iterate(self, texts: Sequence[str]) -> Iterator[SegmentedDocument]:
-        """Yield what `segment_batch` returns, holding only a bounded part of it in memory."""
-        group: list[str] = []
-        characters = 0
+    def iterate(self, texts: Iterable[str]) -> Iterator[SegmentedDocument]:
+        """Yield what `segment_batch` returns, holding only a bounded part of it in memory.
+
+        The texts are taken, cleaned and packed in the caller's thread while others tokenise.
+        """
+        groups = self._groups(texts)
+        for group, tokens in map_ahead(lambda group: (group, self._tokenize(group)), groups):
+            yield from self._documents(group, tokens)
+
+    def _groups(self, texts: Iterable[str]) -> Iterator[_Group]:
+        group, characters = _Group([], []), 0
         for text in texts:
-            group.append(replace_surrogates(text))
-            characters += len(text)
+            cleaned = self.cleaner.clean(text)
+            boundaries = sentence_boundaries(cleaned.text)
+            group.sources.append(_Source(len(text), cleaned, boundaries))
+            content = cleaned.text
+            group.sentences.extend([content[start:end] for start, end in pairwise(boundaries)])
+            characters += len(content)
             if characters >= _BATCH_CHARACTERS:
-                yield from self._segment_group(group)
-                group, characters = [], 0
-        if group:
-            yield from self._segment_group(group)
+                yield group
+                group, characters = _Group([], []), 0
+        if group.sources:
+            yield group
 
-    def _segment_group(self, texts: list[str]) -> Iterator[SegmentedDocument]:
-        boundaries = [sentence_boundaries(text) for text in texts]
-        sentences = [
-            text[start:end]
-            for text, offsets in zip(texts, boundaries, strict=True)
-            for start, end in pairwise(offsets)
-        ]
-        token_ids = self.tokenizer.encode(sentences)
-        splittable = [index for index, ids in enumerate(token_ids) if self._is_splittable(ids)]
-        spans = self.tokenizer.offsets([sentences[index] for index in splittable])
-        spans_of = dict(zip(splittable, spans, strict=True))
-        first = 0
-        for text, offsets in zip(texts, boundaries, strict=True):
-            count = len(offsets) - 1
-            inside = {i - first: spans_of[i] for i in range(first, first + count) if i in spans_of}
-            stream = self._stream(token_ids[first : first + count], offsets, inside)
-            first += count
-            yield self._pack(stream, len(text))
+    def _tokenize(self, group: _Group) -> _Tokens:
+        parts = [self.tokenizer.encode_joined(part) for part in _batches(group.sentences)]
+        token_ids = np.concatenate([ids for ids, _ in parts])
+        lengths = np.concatenate([counts for _, counts in parts])
+        most = 1 if self.settings.segmenter == "fixed" else self.capacity
+        splittable = np.flatnonzero(lengths > most).tolist()
+        spans = self.tokenizer.offsets([group.sentences[index] for index in splittable])
+        return _Tokens(token_ids, lengths, dict(zip(splittable, spans, strict=True)))
 
-    def _is_splittable(self, token_ids: list[int]) -> bool:
-        if self.settings.segmenter == "fixed":
-            return len(token_ids) > 1
-        return len(token_ids) > self.capacity
+    def _documents(self, group: _Group, tokens: _Tokens) -> Iterator[SegmentedDocument]:
+        first = first_token = 0
+        for source in group.sources:
+            last = first + len(source.boundaries) - 1
+            lengths = tokens.lengths[first:last]
+            token_ids = tokens.token_ids[first_token : first_token + int(lengths.sum())]
+            inside = {}
+            if tokens.spans:
+                inside = {
+                    i - first: tokens.spans[i] for i in range(first, last) if i in tokens.spans
+                }
+            stream = self._stream(token_ids, lengths, source, inside)
+            first, first_token = last, first_token + len(token_ids)
+            yield self._pack(stream, source.characters)
 
     def _stream(
         self,
-        token_ids: list[list[int]],
-        boundaries: list[int],
+        token_ids: TokenIds,
+        lengths: Integers,
+        source: _Source,
         spans: dict[int, list[tuple[int, int]]],
     ) -> _TokenStream:
-        """Join the sentences of one document; `spans` has the token offsets of those to split."""
-        cuts, starts, ends = [0], [0], [0]
-        total = 0
-        for index, ids in enumerate(token_ids):
-            for token, start, end in self._cuts_inside(spans.get(index, [])):
-                cuts.append(total + token)
-                starts.append(boundaries[index] + start)
-                ends.append(boundaries[index] + end)
-            total += len(ids)
-            if total == cuts[-1]:
-                # A sentence of white space alone: it goes to the segment before it, or, at the
-                # very start, to the first one.
-                if total > 0:
-                    starts[-1] = ends[-1] = boundaries[index + 1]
-                continue
-            cuts.append(total)
-            starts.append(boundaries[index + 1])
-            ends.append(boundaries[index + 1])
-        flat = np.fromiter(chain.from_iterable(token_ids), dtype=np.int32, count=total)
-        return _TokenStream(flat, cuts, starts, ends)
+        """Find the cuts of one document; `spans` has the token offsets of sentences to split."""
+        boundaries = np.array(source.boundaries, dtype=np.int64)
+        # A sentence of white space alone goes to the segment before it, or, at the very start, to
+        # the first one.
+        spoken = np.flatnonzero(lengths)
+        cuts = np.concatenate([[0], np.cumsum(lengths)[spoken]])
+        starts = np.concatenate([boundaries[:1], boundaries[spoken[1:]], boundaries[-1:]])
+        starts = starts[: len(cuts)]
+        ends = starts
+        if spans:
+            cuts, starts, ends = self._with_cuts_inside(cuts, starts, spoken, boundaries, spans)
+        if source.cleaned.is_shifted:
+            starts = source.cleaned.original_starts(starts)
+            # What cleaning removed before the first character belongs to the first segment.
+            starts[0] = 0
+            ends = source.cleaned.original_ends(ends)
+        return _TokenStream(token_ids, cuts.tolist(), starts.tolist(), ends.tolist())
+
+    def _with_cuts_inside(
+        self,
+        cuts: Integers,
+        starts: Integers,
+        spoken: Integers,
+        boundaries: Integers,
+        spans: dict[int, list[tuple[int, int]]],
+    ) -> tuple[Integers, Integers, Integers]:
+        """Return cuts, starts and ends with those inside the sentences of `spans` among them."""
+        rows = [np.stack([cuts, starts, starts], axis=1)]
+        for row, index in enumerate(spoken.tolist()):
+            inside = list(self._cuts_inside(spans.get(index, [])))
+            if inside:
+                origin = (cuts[row], boundaries[index], boundaries[index])
+                rows.append(np.array(inside, dtype=np.int64) + origin)
+        table = np.concatenate(rows)
+        # Each token is cut at most once, so that the order of the cuts is that of their tokens.
+        table = table[np.argsort(table[:, 0], kind="stable")]
+        return table[:, 0], table[:, 1], table[:, 2]
 
     def _cuts_inside(self, spans: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
         """Yield `(token, start, end)` of the cuts inside one sentence.
@@ -215,3 +295,15 @@ class Segmenter:
                 return
             earliest = max(cuts[end] - self.settings.overlap, cuts[end + 1] - self.capacity)
             begin = max(bisect_left(cuts, earliest), begin + 1)
+
+
+def _batches(sentences: list[str]) -> Iterator[list[str]]:
+    """Yield the sentences in runs of about `_BATCH_CHARACTERS`; one text may have many more."""
+    first = characters = 0
+    for index, sentence in enumerate(sentences):
+        characters += len(sentence)
+        if characters >= _BATCH_CHARACTERS:
+            yield sentences[first : index + 1]
+            first, characters = index + 1, 0
+    if first < len(sentences) or not sentences:
+        yield sentences[first:]

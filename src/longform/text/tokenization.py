@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from longform.errors import InputError
+from longform.types import Integers, TokenIds
 
 _PAD_TOKENS = ("<pad>", "[PAD]", "<|pad|>", "<|endoftext|>")
 
@@ -116,12 +118,30 @@ class TextTokenizer:
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each sentence, without special tokens, in parallel."""
-        encodings = self._tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)
-        found = [encoding.ids for encoding in encodings]
-        for index, ids in enumerate(found):
-            if not self._forbidden_ids.isdisjoint(ids):
-                found[index] = [token_id for token_id, _ in self._encode_apart(sentences[index])]
-        return found
+        token_ids, lengths = self.encode_joined(sentences)
+        return [part.tolist() for part in _split(token_ids, lengths)]
+
+    def encode_joined(self, sentences: Sequence[str]) -> tuple[TokenIds, Integers]:
+        """Return the token ids of all sentences in one array, and how many each has.
+
+        The same as `encode`, and faster: no list of Python integers outlives its sentence.
+
+        Returns:
+            int32 `[tokens]` and int64 `[sentences]`.
+        """
+        encodings = self._tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
+        lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
+        ids = chain.from_iterable(encoding.ids for encoding in encodings)
+        token_ids = np.fromiter(ids, dtype=np.int32, count=int(lengths.sum()))
+        forbidden = np.flatnonzero(np.isin(token_ids, list(self._forbidden_ids)))
+        if len(forbidden) == 0:
+            return token_ids, lengths
+        parts = _split(token_ids, lengths)
+        for index in np.unique(np.searchsorted(np.cumsum(lengths), forbidden, side="right")):
+            apart = self._encode_apart(sentences[index])
+            parts[index] = np.array([token_id for token_id, _ in apart], dtype=np.int32)
+            lengths[index] = len(apart)
+        return np.concatenate(parts), lengths
 
     def offsets(self, sentences: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Return the characters `(start, end)` of each token of each sentence."""
@@ -158,6 +178,10 @@ class TextTokenizer:
             for begin, stop in pairwise(boundaries)
             for token_id, (start, end) in self._encode_apart(sentence[begin:stop])
         ]
+
+
+def _split(token_ids: TokenIds, lengths: Integers) -> list[TokenIds]:
+    return np.split(token_ids, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 
 def replace_surrogates(text: str) -> str:

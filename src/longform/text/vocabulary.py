@@ -27,7 +27,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> TextTokenizer
     """Learn a vocabulary.
 
     Args:
-        texts: The training corpus, or a part of it. Validation texts have no place here.
+        texts: The training corpus, or a part of it, cleaned as the segmenter cleans. Validation
+            texts have no place here.
         vocabulary_size: Most tokens, the two special ones included.
 
     Returns:

@@ -16,6 +16,7 @@ from longform.data.labels import LabelMap
 from longform.errors import ConfigError, InputError
 from longform.models import LongTextClassifier, LongTextConfig
 from longform.models.encoders import pooler_arguments
+from longform.text.cleaning import Cleaner
 from longform.text.tokenization import TextTokenizer
 from longform.text.vocabulary import train_tokenizer
 
@@ -39,7 +40,9 @@ def initialize(
     """
     _check_logits(config, labels)
     if config.encoder == "bag":
-        tokenizer = train_tokenizer(_limited(texts), config.bag_vocabulary)
+        cleaner = Cleaner(config.segment_settings())
+        cleaned = (cleaner.clean(text).text for text in _limited(texts))
+        tokenizer = train_tokenizer(cleaned, config.bag_vocabulary)
         settings: dict[str, Any] = {"vocabulary_size": tokenizer.vocabulary_size}
         encoder = None
     else:
