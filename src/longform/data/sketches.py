@@ -2,7 +2,7 @@
 
 Locality-sensitive hashing as in Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
 chapter 3: signatures are cut into bands, and documents that agree in all values of a band are
-candidates. The buckets are found by sorting: the ones of datasketch take 26 KB a document, as sets
+candidates. The buckets are found by sorting: the ones of datasketch take 20 KB a document, as sets
 in dictionaries, where sorting takes 16 bytes.
 """
 
