@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,18 @@ _LOOKED_AT = 400
 _JUDGED_CHARACTERS = 1 << 16
 """Characters after which the encoding that fits best is the only one that is tried further."""
 _ENOUGH_CHARACTERS = 20
-"""Characters below which GB18030 wins over an encoding that fits as well."""
+"""Characters below which two encodings that both fit cannot be told apart."""
 _EQUAL_SHARES = 0.05
 _TRAILS = frozenset(bytes((byte,)) for byte in range(0x80, 0xC0))
 """Bytes within a UTF-8 character; at most three follow the first."""
+_CUT_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,2}\Z")
+_FOREIGN_LINE = re.compile(rb"\n[\x00-\x09\x0b-\x7f]*+[\x80-\xff]")
+_UTF8_LINE = re.compile(
+    rb"\n[\x00-\x09\x0b-\x7f]*+(?:(?:[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}"
+    rb"|[\xf0-\xf4][\x80-\xbf]{3})++[\x00-\x09\x0b-\x7f]*+)++(?=\n|\Z)"
+)
+"""Lines beyond ASCII, and those among them in UTF-8, after the line feed before them: an anchor
+would be looked for at every byte. No byte of the other encodings' characters is a line feed."""
 _OTHER_WAYS = (
     "Name the encoding with --encoding if you know it, or convert the file, for example: "
     "iconv -f {name} -t UTF-8 {file} > utf8-{file}"
@@ -70,6 +79,11 @@ class _Place:
     line: int
     byte: int
 
+    def moved(self, block: bytes, position: int) -> _Place:
+        """Return the place at a position of a block that begins here."""
+        lines = block.count(b"\n", 0, max(position, 0))
+        return _Place(self.line + lines, self.byte + position)
+
     def __str__(self) -> str:
         return f"line {self.line} (byte {self.byte})"
 
@@ -92,9 +106,7 @@ class _Trial:
         try:
             text = self._decoder.decode(block, final)
         except UnicodeDecodeError as error:
-            position = len(block) - len(error.object) + error.start
-            lines = block.count(b"\n", 0, max(position, 0))
-            self.fault = _Place(start.line + lines, start.byte + position)
+            self.fault = start.moved(block, len(block) - len(error.object) + error.start)
             return
         if count:
             characters, common = count_characters(text, self.charset)
@@ -114,9 +126,7 @@ class Census:
         self._path = path
         self._tolerant = tolerant
         errors = MARK if tolerant else "strict"
-        # Bytes that plain Big5 has not would be taken for broken ones.
-        skipped = "big5" if tolerant else ""
-        self._trials = [_Trial(charset, errors) for charset in CHARSETS if charset.name != skipped]
+        self._trials = [_Trial(charset, errors) for charset in CHARSETS]
         self._judged = False
         self._utf8_lines = self._other_lines = 0
         self._first_utf8: _Place | None = None
@@ -147,6 +157,9 @@ class Census:
         best = self._best_trial()
         if best is None or best.fault is not None:
             raise self._describe_foreign(best)
+        rival = None if self._tolerant else self._find_rival(best)
+        if rival is not None:
+            raise self._describe_rivals(best, rival)
         name, title, share = best.charset.name, best.charset.title, best.share
         note = (
             f"not UTF-8; read as {name} ({title}), {share:.2f} of {best.characters:,} characters "
@@ -177,39 +190,49 @@ class Census:
             return None
         most = max(trial.share for trial in fitting) - _EQUAL_SHARES
         fitting = [trial for trial in fitting if trial.share >= most]
-        chinese = next((trial for trial in fitting if trial.charset.name == "gb18030"), None)
-        if chinese is not None and chinese.characters < _ENOUGH_CHARACTERS:
-            return chinese
         return fitting[0]
 
-    def _judge_lines(self, block: bytes, start: _Place) -> None:
-        offset = start.byte
-        for number, line in enumerate(block.split(b"\n"), start.line):
-            if not line.isascii():
-                within = number == start.line and self._within_line
-                self._judge_line(line, _Place(number, offset), within)
-            offset += len(line) + 1
-        self._within_line = not block.endswith(b"\n")
+    def _find_rival(self, best: _Trial) -> _Trial | None:
+        """Return an encoding that so few characters cannot be told from the best one."""
+        if best.characters >= _ENOUGH_CHARACTERS:
+            return None
+        # GB18030 fits less well than others where the characters are traditional.
+        distance = _EQUAL_SHARES if best.charset.name == "gb18030" else 1.0
+        return next(
+            (
+                trial
+                for trial in self._trials
+                if trial.fault is None
+                and trial.charset.language != best.charset.language
+                and trial.share >= max(trial.charset.likely, best.share - distance)
+            ),
+            None,
+        )
 
-    def _judge_line(self, line: bytes, place: _Place, within: bool) -> None:
+    def _judge_lines(self, block: bytes, start: _Place) -> None:
         # A line longer than a block comes in pieces, which may begin and end within a character.
-        whole = (n for n in range(4) if line[n : n + 1] not in _TRAILS)
-        skipped = next(whole, 0) if within else 0
-        try:
-            text = codecs.utf_8_decode(line[skipped:], "strict", False)[0][:_LOOKED_AT]
-        except UnicodeDecodeError as error:
-            self._other_lines += 1
-            position = _Place(place.line, place.byte + skipped + error.start)
-            self._first_other = self._first_other or position
-            if len(self._sample) < _SAMPLE:
-                self._sample += line[:_SAMPLE] + b"\n"
+        skipped = 0
+        if self._within_line:
+            skipped = next((n for n in range(4) if block[n : n + 1] not in _TRAILS), 0)
+        self._within_line = not block.endswith(b"\n")
+        cut = _CUT_CHARACTER.search(block, max(skipped, len(block) - 3))
+        pieces = b"\n" + block[skipped : None if cut is None else cut.start()]
+        foreign = [match.start() for match in _FOREIGN_LINE.finditer(pieces)]
+        if not foreign:
             return
-        wide = sum(character > "\u07ff" for character in text)
-        foreign = sum(character > "\x7f" for character in text)
-        # A short line can be valid UTF-8 by chance; several such characters cannot.
-        if wide >= _WIDE_CHARACTERS or foreign >= _FOREIGN_CHARACTERS:
-            self._utf8_lines += 1
-            self._first_utf8 = self._first_utf8 or place
+        if len(self._sample) < _SAMPLE:
+            self._sample += pieces[:_SAMPLE]
+        valid = {match.start(): match.group() for match in _UTF8_LINE.finditer(pieces)}
+        self._other_lines += len(foreign) - len(valid)
+        if self._first_other is None and len(foreign) > len(valid):
+            position = next(position for position in foreign if position not in valid)
+            end = pieces.find(b"\n", position + 1)
+            position += _first_fault(pieces[position:end] if end >= 0 else pieces[position:])
+            self._first_other = start.moved(block, skipped + position - 1)
+        for position, line in valid.items():
+            if _is_surely_utf8(line):
+                self._utf8_lines += 1
+                self._first_utf8 = self._first_utf8 or start.moved(block, skipped + position)
 
     def _describe_mixture(self, utf8_prevails: bool) -> InputError:
         if utf8_prevails:
@@ -220,6 +243,14 @@ class Census:
             "A file must be in one encoding from start to end.",
             found=f"{self._path}: {place} {kind} while {rest}",
             fix=f"Repair that line, write the whole file again as UTF-8, {_BROKEN_BYTES}",
+        )
+
+    def _describe_rivals(self, best: _Trial, rival: _Trial) -> InputError:
+        return InputError(
+            "The encoding of a file must be known.",
+            found=f"{self._path}: not UTF-8, and its {best.characters} characters beyond ASCII are "
+            f"too few to tell {best.charset.name} from {rival.charset.name}",
+            fix="Name the encoding with --encoding, or write the file again as UTF-8.",
         )
 
     def _describe_foreign(self, best: _Trial | None) -> InputError:
@@ -241,6 +272,21 @@ class Census:
             found=found + likely,
             fix=ways,
         )
+
+
+def _first_fault(line: bytes) -> int:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
+
+
+def _is_surely_utf8(line: bytes) -> bool:
+    """Tell whether a line of valid UTF-8 cannot be so by chance, as a short one can."""
+    text = line.decode("utf-8", "replace")[:_LOOKED_AT]
+    wide = sum(character > "\u07ff" for character in text)
+    return wide >= _WIDE_CHARACTERS or sum(c > "\x7f" for c in text) >= _FOREIGN_CHARACTERS
 
 
 def _iterate_blocks(stream: BinaryIO) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ class Charset:
     Attributes:
         name: Codec name.
         title: What users call it.
+        language: What it is used for, as a language tag.
         common: Lead bytes, first and last, of the rows with the characters that texts consist of.
         trails: Trail bytes, first and last, in those rows.
         likely: Least share of common characters in texts that really are in this encoding.
@@ -27,35 +28,33 @@ class Charset:
 
     name: str
     title: str
+    language: str
     common: tuple[tuple[int, int], ...]
     trails: tuple[int, int]
     likely: float
 
 
+_KOREAN = ((0xA1, 0xA1), (0xA3, 0xA3), (0xB0, 0xC8))
+_GB2312 = ((0xA1, 0xA1), (0xA3, 0xA3), (0xB0, 0xF7))
+_BIG5 = ((0xA1, 0xA2), (0xA4, 0xC6))
+_SHIFT_JIS = ((0x81, 0x83), (0x88, 0x98))
+_EUC_JP = ((0xA1, 0xA1), (0xA3, 0xA5), (0xB0, 0xCF))
+
 CHARSETS = (
     # Before GB18030, whose commonest characters have the same bytes as the Korean syllables; the
     # other way round Chinese leaves the rows of the syllables soon.
-    Charset(
-        "cp949", "Korean, EUC-KR", ((0xA1, 0xA1), (0xA3, 0xA3), (0xB0, 0xC8)), _EUC_TRAIL, 0.85
-    ),
+    Charset("cp949", "Korean, EUC-KR", "ko", _KOREAN, _EUC_TRAIL, 0.85),
     # Traditional characters are in GB18030, but outside the rows of GB2312.
-    Charset(
-        "gb18030",
-        "GBK and GB2312 are parts of it",
-        ((0xA1, 0xA1), (0xA3, 0xA3), (0xB0, 0xF7)),
-        _EUC_TRAIL,
-        0.4,
-    ),
-    Charset("big5", "traditional Chinese", ((0xA1, 0xA2), (0xA4, 0xC6)), _EVERY_TRAIL, 0.85),
-    Charset("cp950", "Big5 of Windows", ((0xA1, 0xA2), (0xA4, 0xC6)), _EVERY_TRAIL, 0.85),
-    Charset("big5hkscs", "Big5 of Hong Kong", ((0xA1, 0xA2), (0xA4, 0xC6)), _EVERY_TRAIL, 0.85),
-    Charset("cp932", "Japanese, Shift JIS", ((0x81, 0x83), (0x88, 0x98)), _EVERY_TRAIL, 0.85),
-    Charset(
-        "euc_jp", "Japanese, EUC-JP", ((0xA1, 0xA1), (0xA3, 0xA5), (0xB0, 0xCF)), _EUC_TRAIL, 0.85
-    ),
+    Charset("gb18030", "GBK and GB2312 are parts of it", "zh", _GB2312, _EUC_TRAIL, 0.4),
+    # Windows writes Big5 as this one; Python's own "big5" reads some of its punctuation otherwise.
+    Charset("cp950", "Big5", "zh-Hant", _BIG5, _EVERY_TRAIL, 0.85),
+    Charset("big5hkscs", "Big5 of Hong Kong", "zh-Hant", _BIG5, _EVERY_TRAIL, 0.85),
+    Charset("cp932", "Shift JIS", "ja", _SHIFT_JIS, _EVERY_TRAIL, 0.85),
+    Charset("euc_jp", "EUC-JP", "ja", _EUC_JP, _EUC_TRAIL, 0.85),
 )
-"""In the order that decides between equal shares. Measured on 200 thousand characters each: see
-tests/unit/test_charsets.py for what they are told apart by."""
+"""In the order that decides between equal shares. Measured on 200,000 characters of journal
+articles: simplified Chinese in GB18030 0.999 common, traditional 0.71, Big5 read as Big5 0.998 and
+as GB18030 0.21, GB18030 read as cp949 0.57."""
 
 
 def count_characters(text: str, charset: Charset) -> tuple[int, int]:
