@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 import uvicorn
 
+from longform.decision.rule import DecisionRule
 from longform.serving.rest import create_app
 from longform.serving.server import bind
 from longform.serving.service import PredictionService
 from longform.serving.settings import ServerSettings
-from longform.types import Coverage, Evidence, LabelScore, Prediction
+from longform.types import Coverage, Document, Evidence, LabelScore, Prediction
 
 pytestmark = pytest.mark.browser
 
@@ -34,12 +35,25 @@ DOCUMENT = "\n".join(
 )
 
 
-class SlicingPredictor:
-    """Cuts the text into equal stretches and scores them by their place."""
+SECOND = "原告主张被告𠮷违反了合同第三条的约定。" * 40
+THRESHOLDS = {LABELS[0]: 0.8, LABELS[1]: 0.35, LABELS[2]: 0.3, LABELS[8]: 0.002}
+EFFECTS = [0.002, 0.21, -0.004, 0.03, -0.12, 0.001, 0.0]
 
-    labels = LABELS
-    bundle = SimpleNamespace(digest="0123456789abcdef" * 4)
+
+class SlicingPredictor:
+    """Cuts the texts into equal stretches and scores them by their place.
+
+    Of several labels, a text that starts with `nothing` gets none.
+    """
+
     backend_info = SimpleNamespace(name="stub", device="cpu", precision="fp32")
+
+    def __init__(self, kind="single"):
+        description = SimpleNamespace(text_pair=kind == "pair")
+        self.bundle = SimpleNamespace(digest="0123456789abcdef" * 4, description=description)
+        self.rule = DecisionRule(LABELS)
+        if kind == "multi":
+            self.rule = DecisionRule(LABELS, "multi_label_classification", thresholds=THRESHOLDS)
 
     def warm_up(self):
         return None
@@ -51,52 +65,74 @@ class SlicingPredictor:
         return None
 
     def predict(self, texts, *, evidence=False):
-        return [self._answer(text) for text in texts]
+        return [self._answer(document) for document in texts]
 
-    def _answer(self, text):
-        if text.startswith("crash"):
+    def _answer(self, document: Document):
+        if document.text.startswith("crash"):
             raise RuntimeError("boom")
-        is_cut = text.startswith("truncated")
-        read = len(text) // 4 if is_cut else len(text)
-        count = min(20, read)
-        bounds = [read * index // count for index in range(count + 1)]
-        effects = [0.002, 0.21, -0.004, 0.03, -0.12, 0.001, 0.0]
+        is_cut = document.text.startswith("truncated")
+        stretches = [*_slices(document.text, 0, is_cut)]
+        total, read = len(document.text), stretches[-1].end
+        if document.text_pair is not None:
+            stretches += _slices(document.text_pair, 1, False)
+            total, read = total + len(document.text_pair), read + len(document.text_pair)
+        count = len(stretches)
+        scores, labels = self._scores(document), None
+        if self.rule.is_multi_label:
+            labels = tuple(one for one in scores if one.score >= self.rule.threshold(one.label))
         return Prediction(
-            id="0",
-            label=LABELS[0],
-            score=0.9,
-            scores=tuple(
-                LabelScore(label, 0.9 if index == 0 else 0.1 / 8)
-                for index, label in enumerate(LABELS)
-            ),
+            id=document.id,
+            label=scores[0].label,
+            score=scores[0].score,
+            scores=scores,
             coverage=Coverage(
-                len(text), read, count * 4 if is_cut else count, count, is_cut,
+                total, read, count * 4 if is_cut else count, count, is_cut,
                 "max_segments" if is_cut else None,
             ),
-            evidence=tuple(
-                Evidence(
-                    index, bounds[index], bounds[index + 1], effects[index % 7], LABELS[0]
-                )
-                for index in range(count)
-            ),
+            evidence=tuple(stretches),
+            labels=labels,
         )  # fmt: skip
+
+    def _scores(self, document):
+        values = [0.9, *[0.1 / 8] * 8]
+        if self.rule.is_multi_label:
+            values = [0.95, 0.41, 0.29, 0.2, 0.1, 0.05, 0.04, 0.03, 0.02]
+            if document.text.startswith("nothing"):
+                values = [0.001] * 9
+        return tuple(LabelScore(*entry) for entry in zip(LABELS, values, strict=True))
+
+
+def _slices(text, part, is_cut):
+    read = len(text) // 4 if is_cut else len(text)
+    count = min(20 if part == 0 else 5, read)
+    bounds = [read * index // count for index in range(count + 1)]
+    return [
+        Evidence(index, bounds[index], bounds[index + 1], EFFECTS[index % 7], LABELS[0], part)
+        for index in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")
-def address():
-    settings = ServerSettings(port=0)
-    listener = bind(settings)
-    service = PredictionService(SlicingPredictor, name="contracts")
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(service, settings), log_config=None, access_log=False)
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    service.wait_until_opened(10)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
+def addresses():
+    """Where a model of one label, of several, and of pairs is served."""
+    found, stops = {}, []
+    for kind in ("single", "multi", "pair"):
+        settings = ServerSettings(port=0)
+        listener = bind(settings)
+        service = PredictionService(lambda kind=kind: SlicingPredictor(kind), name="contracts")
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(service, settings), log_config=None, access_log=False)
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        service.wait_until_opened(10)
+        found[kind] = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        stops.append((server, thread, listener))
+    yield found
+    for server, thread, listener in stops:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +148,12 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, address):
+def open_page(browser, addresses):
     """Open the page in a language; every script error and outside request fails the test."""
     contexts, faults = [], []
 
-    def start(locale="en-US", **options):
+    def start(locale="en-US", kind="single", **options):
+        address = addresses[kind]
         context = browser.new_context(locale=locale, **options)
         contexts.append(context)
         page = context.new_page()
@@ -129,6 +166,7 @@ def open_page(browser, address):
             ),
         )
         page.goto(address)
+        page.wait_for_selector("#server[data-state=ready]")
         return page
 
     yield start
@@ -137,8 +175,10 @@ def open_page(browser, address):
     assert faults == []
 
 
-def classify(page, text):
+def classify(page, text, text_pair=None):
     page.fill("#document", text)
+    if text_pair is not None:
+        page.fill("#document-pair", text_pair)
     page.press("#document", "Control+Enter")
     page.wait_for_selector("#result:not([hidden])")
 
@@ -247,10 +287,12 @@ def test_the_language_follows_the_browser_and_can_be_switched(open_page):
 def test_both_languages_have_the_same_words(open_page):
     page = open_page()
     missing = page.evaluate(
-        "() => [...Object.keys(WORDS.en).filter(k => !(k in WORDS.zh)),"
+        "async () => { const { WORDS } = await import('/words.js');"
+        " return [...Object.keys(WORDS.en).filter(k => !(k in WORDS.zh)),"
         " ...Object.keys(WORDS.zh).filter(k => !(k in WORDS.en)),"
-        " ...[...document.querySelectorAll('[data-words]')].map(n => n.dataset.words)"
-        ".filter(k => !(k in WORDS.en))]"
+        " ...[...document.querySelectorAll('[data-words]')]"
+        ".flatMap(n => [n.dataset.words, n.dataset.pairWords || n.dataset.words])"
+        ".filter(k => !(k in WORDS.en))]; }"
     )
     assert missing == []
 
@@ -278,10 +320,120 @@ def test_an_answer_does_not_stay_beside_another_text(open_page):
 
 
 @pytest.mark.parametrize("width", [360, 820, 1440])
-def test_nothing_overflows_sideways(open_page, width):
-    page = open_page(viewport={"width": width, "height": 800})
-    classify(page, DOCUMENT)
+@pytest.mark.parametrize("kind", ["single", "multi", "pair"])
+def test_nothing_overflows_sideways(open_page, width, kind):
+    page = open_page(kind=kind, viewport={"width": width, "height": 800})
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    classify(page, DOCUMENT, SECOND if kind == "pair" else None)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_two_texts_are_judged_together_and_shaded_each_in_its_own_box(open_page):
+    page = open_page(kind="pair")
+    assert page.inner_text("#document-title") == "Two texts"
+    assert page.is_hidden("#file")
+    classify(page, DOCUMENT, SECOND)
+    for box, text, count in (("#text", DOCUMENT, 20), ("#text-pair", SECOND, 5)):
+        shown = page.eval_on_selector_all(f"{box} mark", "all => all.map(n => n.textContent)")
+        # Code points of its own text, not of both together.
+        assert shown == [
+            text[len(text) * index // count : len(text) * (index + 1) // count]
+            for index in range(count)
+        ]
+        assert page.text_content(box) == text
+    assert page.locator("#map .supports, #map .opposes").count() == 20
+    assert page.locator("#map-pair .supports, #map-pair .opposes").count() == 5
+    total = f"{len(DOCUMENT) + len(SECOND):,}"
+    assert page.inner_text("#coverage-words") == f"{total} of {total} tokens, 25 of 25 segments"
+    places = page.locator("#passages .head span:first-child").all_inner_texts()
+    assert places[3] == "Second text, passage 2 of 5"
+    page.locator("#passages button").nth(3).click()
+    assert page.locator("#text-pair mark").nth(1).evaluate("n => document.activeElement === n")
+
+
+def test_the_texts_of_a_pair_stand_side_by_side_and_on_a_phone_one_below_the_other(open_page):
+    for width, beside in ((1440, True), (360, False)):
+        page = open_page(kind="pair", viewport={"width": width, "height": 800})
+        for first, second in (("#document", "#document-pair"), ("#text", "#text-pair")):
+            one, other = page.locator(first).bounding_box(), page.locator(second).bounding_box()
+            assert (other["x"] >= one["x"] + one["width"]) == beside
+            assert (other["y"] >= one["y"] + one["height"]) != beside
+            assert min(one["width"], other["width"]) >= 300
+            assert min(one["height"], other["height"]) >= 200
+            if first == "#document":
+                classify(page, DOCUMENT, SECOND)
+
+
+def test_a_pair_is_asked_for_as_a_whole(open_page):
+    page = open_page(kind="pair")
+    page.fill("#document", "only one")
+    page.click("#classify")
+    assert "Both texts are needed" in page.inner_text("#fault")
+    assert page.evaluate("() => document.activeElement.id") == "document-pair"
+    page.set_input_files(
+        "#file-second",
+        {"name": "claim.txt", "mimeType": "text/plain", "buffer": "第二篇。".encode()},
+    )
+    page.wait_for_function("() => document.getElementById('document-pair').value")
+    assert page.input_value("#document-pair") == "第二篇。"
+    assert page.input_value("#document") == "only one"
+    assert "claim.txt" in page.inner_text("#facts-second")
+
+
+def test_a_file_falls_into_the_box_it_is_dropped_on(open_page):
+    page = open_page(kind="pair")
+    drop = (
+        "(node, text) => { const data = new DataTransfer();"
+        " data.items.add(new File([text], 'a.txt'));"
+        " for (const type of ['dragenter', 'dragover', 'drop']) node.dispatchEvent("
+        "new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: data })); }"
+    )
+    page.locator("#document-pair").evaluate(drop, "to the second")
+    page.wait_for_function("() => document.getElementById('document-pair').value")
+    page.locator("header").evaluate(drop, "to the one that is missing")
+    page.wait_for_function("() => document.getElementById('document').value")
+    assert page.input_value("#document-pair") == "to the second"
+    assert page.input_value("#document") == "to the one that is missing"
+    assert page.locator(".target").count() == 0
+
+
+def test_r87_every_label_that_reaches_its_threshold_is_shown(open_page):
+    page = open_page(kind="multi")
+    classify(page, DOCUMENT)
+    chips = page.locator("#given .chip").all_inner_texts()
+    assert [chip.split() for chip in chips] == [
+        [LABELS[0], "95.0%"], [LABELS[1], "41.0%"], [LABELS[8], "2.0%"]
+    ]  # fmt: skip
+    assert page.inner_text("#label-title") == "3 labels reach their threshold"
+    assert page.is_hidden("#label")
+    # The last of nine is given: all stand there, each with its threshold.
+    rows = page.locator("#scores li")
+    assert rows.count() == 9
+    given = page.locator("#scores li.given .name").all_inner_texts()
+    assert given == [LABELS[0], LABELS[1], LABELS[8]]
+    assert rows.nth(2).get_attribute("title") == "threshold 30.0%"
+    track = rows.nth(2).locator(".track").bounding_box()
+    stroke = rows.nth(2).locator(".threshold").bounding_box()
+    assert (stroke["x"] + stroke["width"] / 2 - track["x"]) / track["width"] == pytest.approx(
+        0.3, abs=0.01
+    )
+    assert page.inner_text("#legend-supports") == f"supports “{LABELS[0]}”"
+    assert f"“{LABELS[0]}”, the likeliest label" in page.inner_text("#passages-note")
+
+
+def test_no_label_is_said_in_words(open_page):
+    page = open_page("zh-CN", kind="multi")
+    classify(page, "nothing fits")
+    assert page.inner_text("#none-given") == "没有类别达到阈值"
+    assert page.is_hidden("#given")
+    page.click("#language")
+    assert page.inner_text("#none-given") == "No label reaches its threshold"
+    assert "没有类别达到阈值" in page.text_content("#announce")
+    assert page.locator("#scores li.given").count() == 0
+    page.click("#edit")
+    classify(page, DOCUMENT)
+    assert page.is_hidden("#none-given")
+    assert page.locator("#given .chip").count() == 3
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

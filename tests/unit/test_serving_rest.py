@@ -88,6 +88,77 @@ def test_evidence_comes_only_when_asked_for(serve):
     ]
 
 
+def test_pairs_are_answered_with_the_text_that_each_stretch_is_of(serve):
+    client = serve(lambda: StubPredictor(text_pair=True))
+    body = {"inputs": [{"text": "a", "text_pair": "bc"}, {"text": "def", "text_pair": "g"}]}
+    first, second = client.post("/predict", json={**body, "evidence": True}).json()["predictions"]
+    assert [(item["part"], item["end"]) for item in first["evidence"]] == [(0, 1), (1, 2)]
+    assert [(item["part"], item["end"]) for item in second["evidence"]] == [(0, 3), (1, 1)]
+    assert second["score"] == pytest.approx(expected_score("def"))
+    assert first["coverage"]["tokens_total"] == 3
+    assert "labels" not in first
+    assert "evidence" not in client.post("/predict", json=body).json()["predictions"][0]
+
+
+@pytest.mark.parametrize(
+    ("text_pair", "body", "found"),
+    [
+        (False, {"text": "a", "text_pair": "b"}, "document '0' has a second one"),
+        (False, {"inputs": ["a", {"text": "a", "text_pair": "b"}]}, "document '1' has a second"),
+        (True, {"inputs": ["a", "b"]}, "document '0' has one"),
+        (True, {"inputs": [{"text": "a", "text_pair": "b"}, "c"]}, "document '1' has one"),
+    ],
+)
+def test_a_wrong_number_of_texts_is_422_with_the_rule_and_runs_nothing(
+    serve, text_pair, body, found
+):
+    predictor = StubPredictor(text_pair=text_pair)
+    reply = serve(lambda: predictor).post("/predict", json=body)
+    assert (reply.status_code, reply.json()["error_type"]) == (422, "validation")
+    assert "This model judges" in reply.json()["error"]
+    assert found in reply.json()["error"]
+    assert predictor.seen == []
+
+
+def test_r87_labels_at_or_above_their_threshold_are_given(serve):
+    client = serve(lambda: StubPredictor(multi_label=True), top_k=1)
+    body = {"inputs": ["x" * 10, "x" * 9, "x" * 90]}
+    at, below, high = client.post("/predict", json=body).json()["predictions"]
+    assert [entry["label"] for entry in at["labels"]] == ["judgment", "contract"]
+    assert at["labels"][0]["score"] == at["score"] == pytest.approx(expected_score("x" * 10))
+    assert [entry["label"] for entry in below["labels"]] == ["contract"]
+    assert below["label"] == "judgment"
+    assert [entry["label"] for entry in high["labels"]] == ["judgment"]
+    assert [entry["label"] for entry in high["scores"]] == ["judgment"]
+
+
+def test_info_tells_what_a_document_is_and_which_labels_there_are(serve):
+    content = serve().get("/info").json()
+    assert content["model"] == {"name": "demo", "version": "1", "digest": "d" * 64}
+    assert content["backend"] == {"name": "stub", "device": "cpu", "precision": "fp32"}
+    assert content["problem_type"] == "single_label_classification"
+    assert content["text_pair"] is False
+    assert content["labels"][0] == {"label": "contract", "threshold": None}
+    content = serve(lambda: StubPredictor(text_pair=True, multi_label=True)).get("/info").json()
+    assert content["problem_type"] == "multi_label_classification"
+    assert content["text_pair"] is True
+    assert [entry["label"] for entry in content["labels"]] == ["contract", "judgment", "news"]
+    assert [entry["threshold"] for entry in content["labels"]] == [
+        0.1,
+        expected_score("x" * 10),
+        0.5,
+    ]
+
+
+def test_info_of_a_model_that_is_not_loaded_is_503_with_the_reason(serve):
+    def load():
+        raise GateError("The bundle must be whole.", found="a changed byte")
+
+    reply = serve(load).get("/info")
+    assert (reply.status_code, reply.json()["error_type"]) == (503, "unhealthy")
+    assert "changed byte" in reply.json()["error"]
+
+
 def test_top_k_of_the_request_wins_over_that_of_the_server(serve):
     client = serve(top_k=2)
     asked = client.post("/predict", json={"text": "a", "parameters": {"top_k": 1}}).json()
@@ -151,6 +222,9 @@ def test_strict_refuses_what_was_not_read_as_a_whole(serve):
     reply = serve(strict=True).post("/predict", json={"inputs": ["short", "long"]})
     assert reply.status_code == 413
     assert "document 1: 40 of 100 tokens" in reply.json()["error"]
+    pairs = serve(lambda: StubPredictor(text_pair=True), strict=True)
+    reply = pairs.post("/predict", json={"text": "short", "text_pair": "long"})
+    assert reply.status_code == 413
 
 
 def test_r74_overload_is_429_with_retry_after_and_recovers(serve, stub):
@@ -232,7 +306,19 @@ def test_two_applications_do_not_share_their_counters(serve):
     assert ("longform_requests_total", "200", "/predict") not in samples(two)
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/page.css", "/page.js"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/page.css",
+        "/words.js",
+        "/elements.js",
+        "/reader.js",
+        "/answer.js",
+        "/page.js",
+    ],
+)
 def test_the_pages_load_nothing_from_elsewhere(serve, path):
     reply = serve().get(path)
     assert reply.status_code == 200
@@ -255,8 +341,11 @@ def test_the_openapi_document_names_every_reply(serve):
         "200", "400", "408", "413", "422", "429", "500", "503"
     }  # fmt: skip
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    assert "$ref" not in json.dumps(schema)
-    assert {"inputs", "text", "parameters", "evidence"} == set(schema["properties"])
+    assert {"inputs", "text", "text_pair", "parameters", "evidence"} == set(schema["properties"])
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+    assert {"a document", "a pair of texts"} <= set(examples)
+    examples = operation["responses"]["200"]["content"]["application/json"]["examples"]
+    assert {"one label", "several labels", "a pair with evidence"} <= set(examples)
 
 
 def test_r78_a_taken_port_is_named_with_the_way_out():

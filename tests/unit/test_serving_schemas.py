@@ -6,14 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longform.serving.schemas import RequestError, parse_request
+from longform.serving.examples import REPLIES, REQUESTS
+from longform.serving.parsing import RequestError, parse_request
+from longform.serving.schemas import PredictReply, PredictRequest, build_prediction, request_schema
+from longform.types import Coverage, Document, Evidence, LabelScore, Prediction
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["inputs", "text", "parameters", "top_k", "evidence", "x"]), inner
+            st.sampled_from(
+                ["inputs", "text", "text_pair", "parameters", "top_k", "evidence", "x"]
+            ),
+            inner,
         )
     ),
     max_leaves=12,
@@ -27,10 +33,33 @@ def refuse(body: bytes | object, limit: int = 4) -> RequestError:
     return caught.value
 
 
+def read(body: object) -> list[tuple[str, str | None]]:
+    request = parse_request(json.dumps(body).encode(), 4)
+    return [(document.text, document.text_pair) for document in request.documents()]
+
+
 def test_a_string_a_list_and_text_are_taken():
-    assert parse_request('{"inputs": "甲"}'.encode(), 4).documents() == ["甲"]
-    assert parse_request(b'{"inputs": ["a", "b"]}', 4).documents() == ["a", "b"]
-    assert parse_request(b'\xef\xbb\xbf{"text": "a", "evidence": true}', 4).documents() == ["a"]
+    assert read({"inputs": "甲"}) == [("甲", None)]
+    # A flat list of two is two documents, not a pair.
+    assert read({"inputs": ["a", "b"]}) == [("a", None), ("b", None)]
+    request = parse_request(b'\xef\xbb\xbf{"text": "a", "evidence": true}', 4)
+    assert request.documents() == [Document("0", "a")]
+    assert request.evidence
+
+
+def test_pairs_are_taken_wherever_a_document_may_stand():
+    pair = {"text": "a", "text_pair": "b"}
+    assert read(pair) == [("a", "b")]
+    assert read({"inputs": pair}) == [("a", "b")]
+    assert read({"inputs": [pair, {"text": "c", "text_pair": "d"}]}) == [("a", "b"), ("c", "d")]
+    assert read({"inputs": ["a", {"text": "b"}, {"text": "c", "text_pair": None}]}) == [
+        ("a", None), ("b", None), ("c", None)
+    ]  # fmt: skip
+
+
+def test_documents_are_numbered_by_their_place():
+    request = parse_request(b'{"inputs": ["a", {"text": "b", "text_pair": "c"}]}', 4)
+    assert [document.id for document in request.documents()] == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -55,13 +84,21 @@ def test_r75_deep_nesting_is_400():
         ({"inputs": "a", "text": "b"}, "exactly one"),
         ({"inputs": 3}, "inputs"),
         ({"inputs": [["a", "b"]]}, "inputs"),
-        ({"inputs": ["a", None]}, "inputs"),
+        ({"inputs": ["a", None]}, "inputs[1]: neither a string nor an object with 'text'"),
+        ({"inputs": ["a", ["b"]]}, "inputs[1]: neither a string"),
+        ({"inputs": {}}, "inputs.text: field required"),
+        ({"inputs": [{"text": "a", "text_pair": 1}]}, "inputs[0].text_pair: input should be"),
+        ({"inputs": [{"text": "a", "textpair": "b"}]}, "in inputs[0], did you mean 'text_pair'?"),
+        ({"inputs": "a", "text_pair": "b"}, "'text_pair' stands beside 'text'"),
+        ({"text_pair": "b"}, "exactly one"),
+        ({"text": "a", "parameters": []}, "parameters: no object"),
         ({"input": "a"}, "did you mean 'inputs'"),
         ({"inputs": "a", "evidence": "yes"}, "evidence"),
         ({"inputs": "a", "parameters": {"top_k": 0}}, "top_k"),
         ({"inputs": "a", "parameters": {"topk": 1}}, "did you mean 'top_k'"),
         ({"inputs": "a \ud800"}, "surrogate"),
-        ({"inputs": ["a", "\udfff"]}, "surrogate"),
+        ({"inputs": ["a", "\udfff"]}, "surrogate pair in document 1 at character 0"),
+        ({"text": "a", "text_pair": "b\udfff"}, "the second text of document 0 at character 1"),
     ],
 )
 def test_r75_wrong_shapes_are_422_and_say_what_is_wrong(body, part):
@@ -72,8 +109,10 @@ def test_r75_wrong_shapes_are_422_and_say_what_is_wrong(body, part):
 
 def test_r76_batches_of_none_and_of_one_too_many():
     assert (refuse({"inputs": []}).status, refuse({"inputs": []}).error_type) == (422, "empty")
-    assert parse_request(b'{"inputs": ["a"]}', 1).documents() == ["a"]
-    assert parse_request(b'{"inputs": ["a", "b"]}', 2).documents() == ["a", "b"]
+    assert len(parse_request(b'{"inputs": ["a"]}', 1).documents()) == 1
+    assert len(parse_request(b'{"inputs": ["a", "b"]}', 2).documents()) == 2
+    # Counted before a wrong one among millions is looked for.
+    assert "at most 2" in str(refuse({"inputs": ["a", 3, "c"]}, 2))
     assert "at most 2" in str(refuse({"inputs": ["a", "b", "c"]}, 2))
 
 
@@ -84,9 +123,21 @@ def test_r77_one_empty_text_refuses_the_whole_and_names_its_place(text):
     assert "document 1" in str(error)
 
 
+def test_r77_an_empty_half_of_a_pair_is_named():
+    error = refuse({"inputs": [{"text": "a", "text_pair": "\t"}]})
+    assert (error.status, error.error_type) == (422, "empty")
+    assert "the second text of document 0 is blank" in str(error)
+    assert "the first text" in str(refuse({"text": "", "text_pair": "b"}))
+
+
 def test_r90_a_refusal_never_repeats_the_document():
     secret = "the defendant's name"
-    for body in ({"inputs": [secret, 3]}, {"inputs": {"a": secret}}, {"text": [secret]}):
+    for body in (
+        {"inputs": [secret, 3]},
+        {"inputs": {"a": secret}},
+        {"text": [secret]},
+        {"inputs": [{"text": secret, "text_pair": 2}]},
+    ):
         assert secret not in str(refuse(body))
 
 
@@ -96,7 +147,7 @@ def status_of(body: bytes) -> int:
     except RequestError as error:
         str(error).encode("utf-8")
         return error.status
-    return 200 if documents and all(text.strip() for text in documents) else 0
+    return 200 if documents and all(document.text.strip() for document in documents) else 0
 
 
 @given(st.binary(max_size=200))
@@ -107,3 +158,54 @@ def test_r75_any_bytes_are_read_or_refused(body):
 @given(JSON_VALUES)
 def test_r75_any_json_is_read_or_refused(content):
     assert status_of(json.dumps(content).encode()) in {200, 400, 422}
+
+
+def prediction(**changes) -> Prediction:
+    scores = (LabelScore("b", 0.75), LabelScore("a", 0.5))
+    return Prediction("0", "b", 0.75, scores, Coverage(2, 2, 1, 1), **changes)
+
+
+def encoded(answer: Prediction, *, text_pair: bool = False, top_k: int | None = None):
+    timing = {"queue": 0, "infer": 0, "total": 0}
+    model = {"name": "m", "version": "1", "digest": "d"}
+    built = build_prediction(answer, top_k, text_pair=text_pair)
+    reply = PredictReply(model=model, predictions=[built, built], timing_ms=timing)
+    first, second = json.loads(reply.encode())["predictions"]
+    assert first == second
+    return first
+
+
+def test_only_what_says_something_is_in_a_reply():
+    stretch = Evidence(3, 1, 4, -0.25, "b", part=1)
+    assert set(encoded(prediction())) == {"label", "score", "scores", "coverage"}
+    assert encoded(prediction(evidence=()))["evidence"] == []
+    (single,) = encoded(prediction(evidence=(stretch,)))["evidence"]
+    assert single == {"segment": 3, "start": 1, "end": 4, "score": -0.25, "label": "b"}
+    (pair,) = encoded(prediction(evidence=(stretch,)), text_pair=True)["evidence"]
+    assert pair == {**single, "part": 1}
+    assert encoded(prediction())["coverage"]["reason"] is None
+
+
+def test_r87_labels_are_those_given_and_never_cut():
+    assert encoded(prediction(labels=()))["labels"] == []
+    both = encoded(prediction(labels=prediction().scores), top_k=1)
+    assert both["labels"] == [{"label": "b", "score": 0.75}, {"label": "a", "score": 0.5}]
+    assert both["scores"] == [{"label": "b", "score": 0.75}]
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_examples_of_requests_are_taken(name):
+    assert parse_request(json.dumps(REQUESTS[name]["value"]).encode(), 4).documents()
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_examples_of_replies_are_what_would_be_sent(name):
+    value = REPLIES[name]["value"]
+    assert json.loads(PredictReply.model_validate(value).encode()) == value
+
+
+def test_the_schema_of_a_request_stands_alone_and_explains_itself():
+    schema = request_schema()
+    assert "$ref" not in json.dumps(schema)
+    assert set(schema["properties"]) == set(PredictRequest.model_fields)
+    assert all("description" in entry for entry in schema["properties"].values())

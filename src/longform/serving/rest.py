@@ -1,4 +1,4 @@
-"""The HTTP skin over the service: routes, status codes and the page."""
+"""The HTTP skin over the service: routes and status codes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from importlib import resources
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,19 +15,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longform import __version__
 from longform.errors import InputError, LongformError
+from longform.serving.contract import Predictor
+from longform.serving.examples import REPLIES, REQUESTS
+from longform.serving.pages import add_pages
+from longform.serving.parsing import RequestError, parse_request
 from longform.serving.schemas import (
     BackendReply,
     ErrorReply,
     ErrorType,
     HealthReply,
+    InfoReply,
     ModelReply,
-    PredictParameters,
     PredictReply,
-    PredictRequest,
-    RequestError,
     TimingReply,
+    build_labels,
     build_prediction,
-    parse_request,
+    request_schema,
 )
 from longform.serving.service import (
     Answer,
@@ -43,22 +45,6 @@ from longform.serving.telemetry import Telemetry
 
 CLIENT_CLOSED_REQUEST = 499
 """Status under which a request is counted whose client left before the answer (as in nginx)."""
-
-_PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
-_PAGE_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/docs": ("docs.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-}
 
 
 def create_app(service: PredictionService, settings: ServerSettings) -> FastAPI:
@@ -88,21 +74,24 @@ def create_app(service: PredictionService, settings: ServerSettings) -> FastAPI:
     _add_error_replies(app)
     _add_prediction(app, service, settings, telemetry)
     _add_health(app, service, telemetry)
-    _add_page(app)
+    add_pages(app)
     return app
 
 
 def _add_prediction(
     app: FastAPI, service: PredictionService, settings: ServerSettings, telemetry: Telemetry
 ) -> None:
-    body_schema = PredictRequest.model_json_schema()
-    body_schema.pop("$defs")
-    body_schema["properties"]["parameters"] = PredictParameters.model_json_schema()
-    error_replies: dict[int | str, dict[str, Any]] = {
+    body = {"schema": request_schema(), "examples": REQUESTS}
+    replies: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"application/json": {"examples": REPLIES}}},
         400: {"model": ErrorReply, "description": "Not JSON in UTF-8."},
         408: {"model": ErrorReply, "description": "The body did not arrive in time."},
         413: {"model": ErrorReply, "description": "Too large, or (strict) not wholly readable."},
-        422: {"model": ErrorReply, "description": "Wrong shape, empty, or too many documents."},
+        422: {
+            "model": ErrorReply,
+            "description": "Wrong shape, empty, too many documents, or not the number of texts "
+            "that the model judges together.",
+        },
         429: {"model": ErrorReply, "description": "Overloaded; see Retry-After."},
         500: {"model": ErrorReply, "description": "The model could not answer."},
         503: {"model": ErrorReply, "description": "The model is not ready."},
@@ -112,13 +101,8 @@ def _add_prediction(
         "/predict",
         summary="Classify documents",
         response_model=PredictReply,
-        responses=error_replies,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": body_schema}},
-            }
-        },
+        responses=replies,
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": body}}},
     )
     async def predict(request: Request) -> Response:
         with service.permit():
@@ -135,15 +119,17 @@ def _add_prediction(
         top_k = asked.parameters.top_k or settings.top_k
         reply = PredictReply(
             model=_describe_model(service),
-            predictions=[build_prediction(one, top_k) for one in answer.predictions],
+            predictions=[
+                build_prediction(one, top_k, text_pair=answer.text_pair)
+                for one in answer.predictions
+            ],
             timing_ms=TimingReply(
                 queue=round(answer.queue_seconds * 1000, 3),
                 infer=round(answer.infer_seconds * 1000, 3),
                 total=round((answer.queue_seconds + answer.infer_seconds) * 1000, 3),
             ),
         )
-        left_out = None if asked.evidence else {"predictions": {"__all__": {"evidence"}}}
-        return _json(reply.model_dump_json(exclude=left_out))
+        return _json(reply.encode())
 
 
 def _add_health(app: FastAPI, service: PredictionService, telemetry: Telemetry) -> None:
@@ -155,13 +141,7 @@ def _add_health(app: FastAPI, service: PredictionService, telemetry: Telemetry) 
             status=service.state.value,
             reason=service.reason,
             model=None if predictor is None else _describe_model(service),
-            backend=None
-            if predictor is None
-            else BackendReply(
-                name=predictor.backend_info.name,
-                device=predictor.backend_info.device,
-                precision=predictor.backend_info.precision,
-            ),
+            backend=None if predictor is None else _describe_backend(predictor),
         )
         return _json(health.model_dump_json(), 200 if is_well else 503)
 
@@ -175,22 +155,23 @@ def _add_health(app: FastAPI, service: PredictionService, telemetry: Telemetry) 
         """Tell whether the model takes work now, and if not, why."""
         return reply(service.is_alive and service.state is ServiceState.READY)
 
+    @app.get("/info", response_model=InfoReply, responses={503: {"model": ErrorReply}})
+    async def info() -> Response:
+        """Tell what the model judges, one text or two, and which labels it may give."""
+        predictor = service.loaded_predictor()
+        described = InfoReply(
+            model=_describe_model(service),
+            backend=_describe_backend(predictor),
+            problem_type=predictor.rule.problem_type,
+            text_pair=predictor.bundle.description.text_pair,
+            labels=build_labels(predictor.rule),
+        )
+        return _json(described.model_dump_json())
+
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Return the metrics in the Prometheus text format."""
         return Response(telemetry.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _add_page(app: FastAPI) -> None:
-    folder = resources.files("longform.serving") / "web"
-    for path, (name, media_type) in _PAGE_FILES.items():
-        _add_file(app, path, (folder / name).read_bytes(), media_type)
-
-
-def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
-    @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
-    async def file() -> Response:
-        return Response(content, media_type=media_type, headers=_PAGE_HEADERS)
 
 
 def _add_error_replies(app: FastAPI) -> None:
@@ -285,6 +266,11 @@ def _refuse_truncated(answer: Answer) -> None:
 def _describe_model(service: PredictionService) -> ModelReply:
     digest = service.predictor.bundle.digest if service.predictor is not None else ""
     return ModelReply(name=service.name, version=service.version, digest=digest)
+
+
+def _describe_backend(predictor: Predictor) -> BackendReply:
+    info = predictor.backend_info
+    return BackendReply(name=info.name, device=info.device, precision=info.precision)
 
 
 def _json(content: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

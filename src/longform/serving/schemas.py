@@ -1,99 +1,130 @@
-"""The requests and replies of `POST /predict`, and the reading of untrusted JSON.
+"""The shapes of requests and replies on the wire.
 
 Knows no HTTP library: `rest` carries these shapes, and other front doors may.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     FiniteFloat,
     StrictBool,
     StrictInt,
     StrictStr,
-    ValidationError,
+    Tag,
     model_validator,
 )
 
-from longform.errors import InputError
-from longform.types import Prediction
+from longform.config import ProblemType
+from longform.decision.rule import DecisionRule
+from longform.types import Document, LabelScore, Prediction
 
 ErrorType = Literal["validation", "overloaded", "unhealthy", "backend", "empty"]
 
-
-class RequestError(InputError):
-    """A request that cannot be answered.
-
-    Args:
-        status: HTTP status code.
-        error_type: Kind of the fault for programs.
-        rule: What must hold.
-        found: What was found; never the text of a document.
-        fix: The way out.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        rule: str,
-        *,
-        found: str = "",
-        fix: str = "",
-        error_type: ErrorType = "validation",
-    ) -> None:
-        super().__init__(rule, found=found, fix=fix)
-        self.status = status
-        self.error_type: ErrorType = error_type
+_FROM_CLIENTS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class PredictParameters(BaseModel):
     """Options of a request, under the names of the Hugging Face task schema."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _FROM_CLIENTS
 
     top_k: Annotated[StrictInt, Field(ge=1)] | None = None
     """Most labels in `scores`; null gives all, or what the server is set to."""
 
 
+class TextInput(BaseModel):
+    """A document as an object, under the names that Hugging Face pipelines use."""
+
+    model_config = _FROM_CLIENTS
+
+    text: StrictStr
+    """The text, or the first of two."""
+    text_pair: StrictStr | None = None
+    """The second text, for a model that judges two together."""
+
+    def as_document(self, index: int) -> Document:
+        """Return the document, with its place in the request as id."""
+        return Document(str(index), self.text, text_pair=self.text_pair)
+
+
+def _kind(value: Any) -> str | None:
+    """Choose the branch of `inputs` by the JSON type, so that faults are told of one branch."""
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, dict | TextInput):
+        return "object"
+    return "list" if isinstance(value, list) else None
+
+
+_String = Annotated[StrictStr, Tag("string")]
+_Object = Annotated[TextInput, Tag("object")]
+_DocumentInput = Annotated[_String | _Object, Discriminator(_kind)]
+_List = Annotated[list[_DocumentInput], Field(fail_fast=True), Tag("list")]
+
+
 class PredictRequest(BaseModel):
     """One document or several. Exactly one of `inputs` and `text` is given."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"inputs": ["The court finds that ..."]},
-                {"text": "The court finds that ...", "evidence": True},
-            ]
-        },
-    )
+    model_config = _FROM_CLIENTS
 
-    inputs: StrictStr | Annotated[list[StrictStr], Field(fail_fast=True)] | None = None
-    """A document, or a list of documents: a flat list of two is two documents, not a pair."""
+    inputs: Annotated[_String | _Object | _List, Discriminator(_kind)] | None = None
+    """A document, or a list of documents. Each is a string, or an object with `text` and, for a
+    model that judges two texts together, `text_pair`. A flat list of two strings is two documents,
+    not a pair."""
     text: StrictStr | None = None
     """A single document; the same as `inputs` with a string."""
+    text_pair: StrictStr | None = None
+    """The second text, beside `text`."""
     parameters: PredictParameters = PredictParameters()
     evidence: StrictBool = False
-    """Also tell how much each stretch of the document supports the label."""
+    """Also tell how much each stretch of the document supports the likeliest label."""
 
     @model_validator(mode="after")
     def _has_one_input(self) -> PredictRequest:
         if (self.inputs is None) == (self.text is None):
             raise ValueError("give exactly one of 'inputs' and 'text'")
+        if self.text_pair is not None and self.text is None:
+            raise ValueError("'text_pair' stands beside 'text', in one object")
         return self
 
-    def documents(self) -> list[str]:
-        """Return the texts in the order given."""
+    def documents(self) -> list[Document]:
+        """Return the documents in the order given."""
+        given: list[str | TextInput]
         if isinstance(self.inputs, list):
-            return self.inputs
-        return [self.inputs if self.inputs is not None else self.text or ""]
+            given = self.inputs
+        elif self.inputs is not None:
+            given = [self.inputs]
+        else:
+            given = [TextInput(text=self.text or "", text_pair=self.text_pair)]
+        return [
+            Document(str(index), item) if isinstance(item, str) else item.as_document(index)
+            for index, item in enumerate(given)
+        ]
+
+
+def request_schema() -> dict[str, Any]:
+    """Return the JSON schema of a request in one piece, without references."""
+    schema = PredictRequest.model_json_schema()
+    definitions = schema.pop("$defs")
+
+    def inline(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inline(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        content = {key: inline(value) for key, value in node.items() if key != "$ref"}
+        if "$ref" in node:
+            content = {**inline(definitions[node["$ref"].rpartition("/")[2]]), **content}
+        return content
+
+    inlined: dict[str, Any] = inline(schema)
+    return inlined
 
 
 class LabelScoreReply(BaseModel):
@@ -104,7 +135,7 @@ class LabelScoreReply(BaseModel):
 
 
 class CoverageReply(BaseModel):
-    """How much of the document was read; `types.Coverage` on the wire."""
+    """How much of the document was read; `types.Coverage` on the wire. Pairs count as one."""
 
     tokens_total: int
     tokens_used: int
@@ -115,9 +146,10 @@ class CoverageReply(BaseModel):
 
 
 class EvidenceReply(BaseModel):
-    """What one stretch of the document adds to the probability of the label.
+    """What one stretch of the document adds to the probability of the likeliest label.
 
     `start` and `end` are offsets in Unicode code points into the text as sent, `end` exclusive.
+    Answers on pairs also have `part`: 0 for offsets into `text`, 1 for offsets into `text_pair`.
     """
 
     segment: int
@@ -125,13 +157,19 @@ class EvidenceReply(BaseModel):
     end: int
     score: FiniteFloat
     label: str
+    part: int | None = None
 
 
 class PredictionReply(BaseModel):
-    """The answer for one document. `scores` holds the highest first."""
+    """The answer for one document. `scores` holds the highest first.
+
+    `labels` is there only where a document may have several labels: those whose score reaches
+    their threshold, the highest first, possibly none. The scores then do not sum to 1.
+    """
 
     label: str
     score: FiniteFloat
+    labels: list[LabelScoreReply] | None = None
     scores: list[LabelScoreReply]
     coverage: CoverageReply
     evidence: list[EvidenceReply] | None = None
@@ -160,6 +198,20 @@ class PredictReply(BaseModel):
     predictions: list[PredictionReply]
     timing_ms: TimingReply
 
+    def encode(self) -> str:
+        """Return the JSON, without the keys that say nothing of such a request to such a model.
+
+        Left out are `evidence` that was not asked for, `labels` of a model of one label, and the
+        `part` of single texts. All predictions of one reply are alike in this.
+        """
+        left_out: dict[str, Any] = {}
+        for prediction in self.predictions[:1]:
+            absent = {name for name in ("labels", "evidence") if getattr(prediction, name) is None}
+            left_out = dict.fromkeys(absent, True)
+            if any(stretch.part is None for stretch in prediction.evidence or ()):
+                left_out["evidence"] = {"__all__": {"part": True}}
+        return self.model_dump_json(exclude={"predictions": {"__all__": left_out}})
+
 
 class ErrorReply(BaseModel):
     """Every answer that is not 200."""
@@ -185,74 +237,52 @@ class HealthReply(BaseModel):
     backend: BackendReply | None = None
 
 
-def parse_request(body: bytes, max_client_batch_size: int) -> PredictRequest:
-    """Read an untrusted request body.
+class LabelReply(BaseModel):
+    """A label that the model knows.
 
-    Args:
-        body: The bytes as received.
-        max_client_batch_size: Most documents allowed.
-
-    Raises:
-        RequestError: 400 when it is not JSON, 422 when it is JSON of another shape. Messages name
-            keys and positions and never repeat a document.
+    `threshold` is the least score at which a document gets it; null where the highest score wins.
     """
-    try:
-        content = json.loads(
-            body.decode("utf-8-sig"),
-            object_pairs_hook=_object_without_duplicates,
-            parse_constant=_refuse_constant,
-        )
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            400,
-            "The request body must be JSON in UTF-8.",
-            found=f"a byte that is not UTF-8 at offset {error.start}",
-            fix="Encode the body as UTF-8; compressed bodies are not taken.",
-        ) from error
-    except RecursionError as error:
-        raise RequestError(
-            400, "The request body must be JSON.", found="lists or objects nested too deeply"
-        ) from error
-    except ValueError as error:
-        raise RequestError(
-            400,
-            "The request body must be JSON.",
-            found=str(error),
-            fix='Send for example {"inputs": "the document"}.',
-        ) from error
-    try:
-        request = PredictRequest.model_validate(content)
-    except ValidationError as error:
-        raise RequestError(
-            422,
-            "The request must hold 'inputs': a document or a list of documents, each a string.",
-            found="; ".join(_describe(fault) for fault in _without_repeats(error)),
-            fix="See /docs for the shape of a request.",
-        ) from error
-    _check_documents(request.documents(), max_client_batch_size)
-    return request
+
+    label: str
+    threshold: FiniteFloat | None
 
 
-def build_prediction(prediction: Prediction, top_k: int | None) -> PredictionReply:
+class InfoReply(BaseModel):
+    """What is served: what a document must be, and which labels it may get.
+
+    `labels` are in the order of the model. `text_pair` tells whether each document must have two
+    texts. With `problem_type` `multi_label_classification` a document gets any number of labels.
+    """
+
+    model: ModelReply
+    backend: BackendReply
+    problem_type: ProblemType
+    text_pair: bool
+    labels: list[LabelReply]
+
+
+def build_prediction(
+    prediction: Prediction, top_k: int | None, *, text_pair: bool
+) -> PredictionReply:
     """Turn an answer into its shape on the wire.
 
     Args:
         prediction: The answer for one document.
-        top_k: Most labels in `scores`; None keeps all.
+        top_k: Most labels in `scores`; None keeps all. `labels` are never cut.
+        text_pair: Whether the model judges two texts together.
 
     Raises:
         ValidationError: A score is NaN or infinite.
     """
+    evidence = prediction.evidence
     return PredictionReply(
         label=prediction.label,
         score=prediction.score,
-        scores=[
-            LabelScoreReply(label=entry.label, score=entry.score)
-            for entry in prediction.scores[:top_k]
-        ],
+        labels=None if prediction.labels is None else _label_scores(prediction.labels),
+        scores=_label_scores(prediction.scores[:top_k]),
         coverage=CoverageReply(**prediction.coverage.as_dict()),
         evidence=None
-        if prediction.evidence is None
+        if evidence is None
         else [
             EvidenceReply(
                 segment=stretch.segment,
@@ -260,78 +290,20 @@ def build_prediction(prediction: Prediction, top_k: int | None) -> PredictionRep
                 end=stretch.end,
                 score=stretch.score,
                 label=stretch.label,
+                part=stretch.part if text_pair else None,
             )
-            for stretch in prediction.evidence
+            for stretch in evidence
         ],
     )
 
 
-def _check_documents(documents: Sequence[str], limit: int) -> None:
-    if not documents:
-        raise RequestError(
-            422,
-            "'inputs' must hold at least one document.",
-            found="an empty list",
-            error_type="empty",
-        )
-    if len(documents) > limit:
-        raise RequestError(
-            422,
-            f"A request may hold at most {limit} documents.",
-            found=f"{len(documents)}",
-            fix="Send several requests, or raise --max-client-batch-size on the server.",
-        )
-    for index, text in enumerate(documents):
-        if not text.strip():
-            raise RequestError(
-                422,
-                "A document must hold more than white space.",
-                found=f"document {index} is {'blank' if text else 'empty'}",
-                fix="Leave it out: the whole request was refused, so no answer is misplaced.",
-                error_type="empty",
-            )
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise RequestError(
-                422,
-                "A document must be Unicode.",
-                found=f"half of a surrogate pair in document {index} at character {error.start}",
-                fix="Send the whole pair, or leave the character out.",
-            ) from error
+def build_labels(rule: DecisionRule) -> list[LabelReply]:
+    """List the labels of a model with their thresholds."""
+    return [
+        LabelReply(label=name, threshold=rule.threshold(name) if rule.is_multi_label else None)
+        for name in rule.labels
+    ]
 
 
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        # json.loads would keep the last one and drop the others without a word.
-        raise ValueError("an object that has the same key twice")
-    return content
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name}, which is not JSON")
-
-
-def _without_repeats(error: ValidationError) -> list[Any]:
-    """Merge what the branches of a union say about one value, and keep the message short."""
-    faults: dict[str, Any] = {}
-    for fault in error.errors(include_input=False, include_url=False, include_context=False):
-        key = str(fault["loc"][0]) if fault["loc"] else ""
-        faults.setdefault(key, fault)
-    return list(faults.values())[:5]
-
-
-def _describe(fault: Any) -> str:
-    key = str(fault["loc"][-1]) if fault["loc"] else "the request"
-    if fault["type"] == "extra_forbidden":
-        names = [*PredictRequest.model_fields, *PredictParameters.model_fields]
-        near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-        hint = f", did you mean '{near[0]}'?" if near else ""
-        return f"unknown key {key[:60]!a}{hint}"
-    if fault["type"] == "value_error":
-        return str(fault["msg"]).removeprefix("Value error, ")
-    if fault["loc"] and fault["loc"][0] == "inputs":
-        return "inputs: neither a string nor a list of strings"
-    where = ".".join(str(part) for part in fault["loc"]) or key
-    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+def _label_scores(scores: tuple[LabelScore, ...]) -> list[LabelScoreReply]:
+    return [LabelScoreReply(label=entry.label, score=entry.score) for entry in scores]

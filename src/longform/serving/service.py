@@ -1,7 +1,7 @@
 """The serving core: one predictor on one worker thread, a bound on the work taken, honest state.
 
-Knows no HTTP. Front doors hand in texts and get a `concurrent.futures.Future`, so that an event
-loop can wait without being held up: health and metrics answer while inference runs.
+Knows no HTTP. Front doors hand in documents and get a `concurrent.futures.Future`, so that an
+event loop can wait without being held up: health and metrics answer while inference runs.
 """
 
 from __future__ import annotations
@@ -16,78 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 from longform.errors import InputError, LongformError
-from longform.types import Prediction
+from longform.serving.contract import Predictor
+from longform.text.documents import check_pair
+from longform.types import Document, Prediction
 
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT = 10.0
 """Seconds to wait for work under way when the service closes."""
-
-
-class BundleIdentity(Protocol):
-    """What the service needs to know of a bundle."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of the bundle's manifest."""
-        ...
-
-
-class BackendInfo(Protocol):
-    """What the model runs on."""
-
-    @property
-    def name(self) -> str:
-        """Name of the backend, such as `onnx`."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Device, such as `cpu`."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """Number format, such as `fp32`."""
-        ...
-
-
-class Predictor(Protocol):
-    """What is served; `longform.inference.predictor.Predictor` fulfils it."""
-
-    @property
-    def bundle(self) -> BundleIdentity:
-        """The bundle that the answers come from."""
-        ...
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """All labels, in the order of the model."""
-        ...
-
-    @property
-    def backend_info(self) -> BackendInfo:
-        """What the model runs on."""
-        ...
-
-    def predict(self, texts: Sequence[str], *, evidence: bool = False) -> list[Prediction]:
-        """Answer each text, in order."""
-        ...
-
-    def warm_up(self) -> None:
-        """Run every shape once, so that the first request is not slower than the others."""
-        ...
-
-    def check_golden(self) -> float | None:
-        """Refuse, by raising, a device that does not give the answers stored in the bundle."""
-        ...
-
-    def close(self) -> None:
-        """Free what the backend holds."""
-        ...
 
 
 class ServiceState(StrEnum):
@@ -116,9 +54,17 @@ class BackendFailureError(LongformError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The predictions of one request, in the order of its texts, with seconds per stage."""
+    """The predictions of one request, in the order of its documents.
+
+    Attributes:
+        predictions: One per document.
+        text_pair: Whether the documents are pairs of texts.
+        queue_seconds: Waiting for the model.
+        infer_seconds: Reading and scoring.
+    """
 
     predictions: list[Prediction]
+    text_pair: bool
     queue_seconds: float
     infer_seconds: float
 
@@ -214,24 +160,39 @@ class PredictionService:
             with self._lock:
                 self._permits_taken -= 1
 
-    def submit(self, texts: Sequence[str], *, evidence: bool = False) -> Future[Answer]:
-        """Queue texts for inference.
+    def loaded_predictor(self) -> Predictor:
+        """Return the predictor, from the moment on that it is loaded.
+
+        Raises:
+            NotReadyError: It is not, or not yet.
+        """
+        if self.predictor is None:
+            raise self._not_ready()
+        return self.predictor
+
+    def submit(self, documents: Sequence[Document], *, evidence: bool = False) -> Future[Answer]:
+        """Queue documents for inference.
 
         Cancelling the future drops work that has not begun. The future raises `InputError` for a
         text that cannot be read, `BackendFailureError` for every other fault.
 
         Raises:
             NotReadyError: The service does not take work now.
+            InputError: A document has one text and the model judges two together, or the other
+                way round.
         """
         predictor = self._require_ready()
+        text_pair = predictor.bundle.description.text_pair
+        for document in documents:
+            check_pair(document, pairs=text_pair)
         submitted = time.monotonic()
         future: Future[Answer] = Future()
 
         def run() -> Answer:
             began = time.monotonic()
-            predictions = predictor.predict(texts, evidence=evidence)
-            _check_predictions(predictions, len(texts))
-            return Answer(predictions, began - submitted, time.monotonic() - began)
+            predictions = predictor.predict(documents, evidence=evidence)
+            _check_predictions(predictions, len(documents))
+            return Answer(predictions, text_pair, began - submitted, time.monotonic() - began)
 
         self._work.put(_Work(run, future))
         if not self._worker.is_alive():
@@ -255,8 +216,11 @@ class PredictionService:
 
     def _require_ready(self) -> Predictor:
         if not self.is_alive or self.state is not ServiceState.READY or self.predictor is None:
-            raise NotReadyError("The model is not ready.", found=self.reason or self.state)
+            raise self._not_ready()
         return self.predictor
+
+    def _not_ready(self) -> NotReadyError:
+        return NotReadyError("The model is not ready.", found=self.reason or self.state)
 
     def _run(self) -> None:
         try:
@@ -348,9 +312,7 @@ class PredictionService:
                 self._work.put(None)
                 return
             if work.future.set_running_or_notify_cancel():
-                work.future.set_exception(
-                    NotReadyError("The model is not ready.", found=self.reason or self.state)
-                )
+                work.future.set_exception(self._not_ready())
 
     def _fail(self, error: LongformError) -> None:
         logger.error("%s", error)
@@ -367,6 +329,7 @@ def _check_predictions(predictions: Sequence[Prediction], expected: int) -> None
         )
     for prediction in predictions:
         numbers = [prediction.score, *(entry.score for entry in prediction.scores)]
+        numbers += [entry.score for entry in prediction.labels or ()]
         numbers += [stretch.score for stretch in prediction.evidence or ()]
         if not all(math.isfinite(number) for number in numbers):
             raise BackendFailureError("A score must be a finite number.", found="NaN or Infinity")

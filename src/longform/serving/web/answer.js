@@ -1,0 +1,151 @@
+// The answer beside the texts: label or labels, coverage, all scores, the passages that mattered.
+
+import { element, part } from "./elements.js";
+import { FLAT, jumpTo, showTexts, side } from "./reader.js";
+import { count, percent, signedPoints, words } from "./words.js";
+
+const SHOWN_LABELS = 6;
+const SHOWN_PASSAGES = 5;
+
+let isLong = false;
+
+/**
+ * Show a prediction.
+ *
+ * @param prediction one of the server's `predictions`
+ * @param texts the text, or the two texts, that were sent
+ * @param thresholds a map from label to threshold; empty for a model of one label
+ */
+export function showPrediction(prediction, texts, thresholds) {
+  showLabels(prediction);
+  showCoverage(prediction.coverage);
+  showScores(prediction, thresholds);
+  showPassages(prediction, showTexts(prediction, texts), texts.length);
+}
+
+/** Show few scores again, for a new answer. */
+export function foldScores() {
+  isLong = false;
+}
+
+/** One sentence for those who hear the page. */
+export function summary(prediction) {
+  const given = prediction.labels || [prediction];
+  const labels = given.map(({ label, score }) => `${label}, ${percent(score)}`).join("; ");
+  const read = prediction.coverage.truncated ? words().coverageCut : words().coverageWhole;
+  return `${labels || words().noneGiven}. ${read}`;
+}
+
+function showLabels(prediction) {
+  const given = prediction.labels;
+  const isEmpty = given !== undefined && given.length === 0;
+  part("one-label").hidden = given !== undefined;
+  part("given").hidden = given === undefined || isEmpty;
+  part("none-given").hidden = !isEmpty;
+  part("label-title").hidden = isEmpty;
+  if (given === undefined) {
+    part("label-title").textContent = words().label;
+    part("label").textContent = prediction.label;
+    part("score").textContent = percent(prediction.score);
+    return;
+  }
+  part("label-title").textContent = words().labels(given.length);
+  part("given").replaceChildren(
+    ...given.map(({ label, score }) => {
+      const chip = element("li", "chip");
+      chip.append(element("span", "name", label), element("span", "value", percent(score)));
+      return chip;
+    }),
+  );
+}
+
+function showCoverage(coverage) {
+  const share = coverage.tokens_total ? coverage.tokens_used / coverage.tokens_total : 1;
+  part("coverage").className = coverage.truncated ? "coverage cut" : "coverage";
+  part("coverage-title").textContent = coverage.truncated ? `⚠ ${words().coverageCut}` : `✓ ${words().coverageWhole}`;
+  part("coverage-bar").style.width = `${share * 100}%`;
+  part("coverage-words").textContent = words().coverage(
+    count(coverage.tokens_used),
+    count(coverage.tokens_total),
+    count(coverage.segments_used),
+    count(coverage.segments_total),
+  );
+  part("coverage-warning").hidden = !coverage.truncated;
+  part("coverage-warning").textContent = words().warning(percent(1 - share), coverage.reason || "?");
+}
+
+function showScores(prediction, thresholds) {
+  const scores = prediction.scores;
+  const given = new Set((prediction.labels || [scores[0]]).map(({ label }) => label));
+  // No label that is given is folded away.
+  const lastGiven = scores.findLastIndex(({ label }) => given.has(label));
+  const few = Math.max(SHOWN_LABELS, lastGiven + 1);
+  const shown = isLong ? scores : scores.slice(0, few);
+  part("threshold-note").hidden = thresholds.size === 0;
+  part("scores").replaceChildren(
+    ...shown.map(({ label, score }) => makeBar(label, score, given.has(label), thresholds.get(label))),
+  );
+  part("more").hidden = scores.length <= few;
+  part("more").textContent = isLong ? words().fewerLabels : words().moreLabels(count(scores.length));
+  part("more").onclick = () => {
+    isLong = !isLong;
+    showScores(prediction, thresholds);
+  };
+}
+
+function makeBar(label, score, isGiven, threshold) {
+  const row = element("li", isGiven ? "given" : "");
+  const value = element("span", "value", percent(score));
+  const track = element("div", "track still");
+  const bar = element("span", "bar");
+  bar.style.width = `${score * 100}%`;
+  track.append(bar);
+  track.setAttribute("aria-hidden", "true");
+  if (threshold !== undefined) {
+    const said = words().threshold(percent(threshold));
+    const stroke = element("span", "threshold");
+    stroke.style.left = `${threshold * 100}%`;
+    track.append(stroke);
+    row.title = said;
+    value.append(element("span", "hidden", `, ${said}`));
+  }
+  row.append(element("span", "name", label), value, track);
+  return row;
+}
+
+function showPassages(prediction, passages, texts) {
+  part("passages-part").hidden = passages.length === 0;
+  if (!passages.length) return;
+  const ranked = [...passages].sort(
+    (a, b) => Math.abs(b.score) - Math.abs(a.score) || a.pane - b.pane || a.number - b.number,
+  );
+  part("passages-note").textContent = describePassages(prediction, ranked);
+  const shown = passages.length === 1 ? [] : ranked.slice(0, SHOWN_PASSAGES);
+  part("passages").replaceChildren(...shown.map((passage) => makePassage(passage, texts)));
+}
+
+function describePassages(prediction, ranked) {
+  const most = Math.abs(ranked[0].score);
+  if (ranked.length === 1) return words().passageSingle;
+  if (most < FLAT) return words().passagesFlat(signedPoints(most).replace("+", ""));
+  return prediction.labels ? words().passagesNoteLabel(prediction.label) : words().passagesNote;
+}
+
+function makePassage(passage, texts) {
+  const place =
+    texts > 1
+      ? words().passageOf(passage.pane ? words().second : words().first, passage.number, passage.total)
+      : words().passage(passage.number, passage.total);
+  const points = signedPoints(passage.score);
+  const item = element("li");
+  const button = element("button", side(passage));
+  button.type = "button";
+  const head = element("span", "head");
+  head.append(element("span", "", place), element("span", "delta", points));
+  const quote = passage.mark.textContent.slice(0, 400).trim().replace(/\s+/g, " ");
+  button.append(head, element("span", "quote", Array.from(quote).slice(0, 120).join("")));
+  button.setAttribute("aria-label", words().jump(place, points));
+  button.addEventListener("click", () => jumpTo(passage));
+  item.append(button);
+  return item;
+}
