@@ -109,7 +109,8 @@ def _hash_words(points: NDArray[np.uint32]) -> Hashes:
     lengths = np.diff(np.append(starts, len(hashes)))
     places = np.arange(len(hashes)) - np.repeat(starts, lengths)
     hashes *= _powers()[places % _LONGEST_WORD]
-    return _mix(np.add.reduceat(hashes, starts))
+    words: Hashes = np.add.reduceat(hashes, starts)
+    return _mix(words)
 
 
 def _mix(hashes: Hashes) -> Hashes:
@@ -122,7 +123,8 @@ def _mix(hashes: Hashes) -> Hashes:
 
 @cache
 def _powers() -> Hashes:
-    return np.cumprod(np.full(_LONGEST_WORD, _FOLD | np.uint64(1)))
+    powers: Hashes = np.cumprod(np.full(_LONGEST_WORD, _FOLD))
+    return powers
 
 
 @cache

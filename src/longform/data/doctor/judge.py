@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longform.data.stratification import Units, deal_folds
 from longform.extras import require
 from longform.reporting import Reporter
-from longform.types import Integers
+from longform.types import Document, Integers
 
 Scores = NDArray[np.float32]
 
@@ -28,23 +29,21 @@ _MOST_EPOCHS = 40
 _TEMPERATURES = np.geomspace(0.05, 20, 60)
 
 
-def assign_folds(labels: Integers, clusters: Integers, seed: int) -> Integers:
-    """Return the fold of each document, stratified by label, int64 `[documents]`.
+def assign_folds(documents: Sequence[Document], clusters: Integers, seed: int) -> Integers:
+    """Return the fold of each document, int64 `[documents]`, every class spread over all.
 
     Documents of one cluster are in one fold: a model that has read a copy is no judge.
 
     Args:
-        labels: int64 `[documents]`.
+        documents: Labelled documents, of classes with two clusters or more.
         clusters: int64 `[documents]`: equal numbers for documents that repeat each other.
         seed: Of the shuffling.
     """
-    _, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(first))
-    order = order[np.argsort(labels[first][order], kind="stable")]
-    folds = np.empty(len(first), dtype=np.int64)
-    # Dealt out like cards, class after class: each class is spread as evenly as it can be.
-    folds[order] = np.arange(len(first)) % FOLDS
-    return folds[inverse]
+    units = Units(documents, clusters)
+    folds = np.zeros(len(documents), dtype=np.int64)
+    for fold, dealt in enumerate(deal_folds(units, FOLDS, seed)):
+        folds[units.documents(dealt)] = fold
+    return folds
 
 
 def cross_validate(

@@ -115,15 +115,13 @@ def find_suspects(
     places, labels, names, unjudged = choose_judged(documents, clusters, seed)
     if not len(places):
         return Suspects(0, unjudged), []
-    texts = read_texts(select(documents, places))
-    features = weigh(count_features(texts, reporter))
-    folds = assign_folds(labels, clusters[places], seed)
+    judged = select(documents, places)
+    features = weigh(count_features(read_texts(judged), reporter))
+    folds = assign_folds(judged, clusters[places], seed)
     scores = cross_validate(features, labels, folds, workers, reporter)
     probabilities = to_probabilities(scores, labels)
     rank = require("cleanlab.rank", "Ranking suspected labels")
-    quality = rank.get_label_quality_scores(
-        labels, probabilities, method="normalized_margin"
-    )
+    quality = rank.get_label_quality_scores(labels, probabilities, method="normalized_margin")
     order = np.argsort(quality, kind="stable")
     likely = _count_issues(labels, probabilities)
     worst = tuple(
@@ -158,7 +156,9 @@ def choose_judged(
         documents are left out, by reason.
     """
     if any(document.label is None for document in documents):
-        return _no_judges("documents have lists of labels, which this check does not judge", documents)
+        return _no_judges(
+            "documents have lists of labels, which this check does not judge", documents
+        )
     given = np.array([document.label for document in documents], dtype=object)
     names, labels = np.unique(given, return_inverse=True)
     pairs = np.unique(np.stack((labels, clusters)), axis=1)

@@ -1,0 +1,370 @@
+"""How long the documents are, and what reading them by several plans covers and costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longform.config import RunConfig, SegmentSettings
+from longform.data.doctor.findings import Finding, counted
+from longform.errors import ConfigError, InputError
+from longform.reporting import Reporter
+from longform.text.segmenter import Segmenter
+from longform.text.selection import select_segments
+from longform.text.tokenization import TextTokenizer
+from longform.text.vocabulary import train_tokenizer
+from longform.types import Integers
+
+_SAMPLED_CHARACTERS = 5_000_000
+"""Characters of the documents whose tokens are counted: about a thousand long ones, which puts the
+mean within a few per cent."""
+_VOCABULARY_CHARACTERS = 2_000_000
+_LENGTHS = (128, 256, 512)
+_BINS = 24
+_WIDTH, _LAYERS = 384, 12
+_LOST = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderShape:
+    """What an encoder costs: its hidden width, layers, and width between the two."""
+
+    name: str
+    width: int
+    layers: int
+    inner: int
+    positions: int | None = None
+
+    def flops(self, length: int) -> float:
+        """Return the floating-point operations of one segment: products and attention."""
+        product = 2 * length * (4 * self.width**2 + 2 * self.width * self.inner)
+        return self.layers * (product + 4 * length**2 * self.width)
+
+
+REFERENCE_ENCODER = EncoderShape(
+    f"an encoder of {_LAYERS} layers of width {_WIDTH}", _WIDTH, _LAYERS, 4 * _WIDTH
+)
+"""What costs are stated for where no encoder is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Of a length, over documents."""
+
+    median: int
+    p90: int
+    p99: int
+    longest: int
+    mean: float
+
+    @classmethod
+    def of(cls, lengths: Integers) -> Quantiles:
+        """Summarise lengths, int64 `[documents]`, at least one."""
+        middle, high, highest = np.quantile(lengths, (0.5, 0.9, 0.99)).round().astype(int).tolist()
+        return cls(middle, high, highest, int(lengths.max()), round(float(lengths.mean()), 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Documents by length. `edges` has one value more than `counts`; bins grow by a factor."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, lengths: Integers) -> Histogram:
+        """Count lengths, int64 `[documents]`, at least one."""
+        positive = np.maximum(lengths, 1)
+        low, high = float(positive.min()), float(positive.max())
+        edges = np.geomspace(low, max(high, 1.05 * low), _BINS + 1)
+        edges[-1] *= 1 + 1e-9
+        counts, _ = np.histogram(positive, edges)
+        return cls(tuple(edges.tolist()), tuple(counts.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """A way to cut and read the documents, and what it means for them.
+
+    Attributes:
+        name: For people.
+        settings: Settings -> values.
+        segments: Mean number of segments read of a document.
+        coverage: Share of all tokens that is read.
+        whole: Share of the documents that is read whole.
+        padding: Share of the places in the segments that hold no token of a text.
+        gigaflops: Mean cost of a document in the encoder, 10^9 operations.
+        relative_cost: Times the cost of the cheapest plan that reads everything.
+        is_configured: Whether it is the plan of the settings given.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    segments: float
+    coverage: float
+    whole: float
+    padding: float
+    gigaflops: float
+    relative_cost: float = 1.0
+    is_configured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long the documents are.
+
+    Attributes:
+        characters: Over all documents.
+        character_histogram: Over all documents.
+        tokens: Over the sample.
+        token_histogram: Over the sample.
+        sampled: Documents whose tokens were counted.
+        documents: All documents.
+        tokenizer: What counted the tokens.
+        characters_per_token: Mean of the sample.
+        encoder: What the costs are of.
+        plans: The plans.
+    """
+
+    characters: Quantiles
+    character_histogram: Histogram
+    tokens: Quantiles
+    token_histogram: Histogram
+    sampled: int
+    documents: int
+    tokenizer: str
+    characters_per_token: float
+    encoder: str
+    plans: tuple[SegmentPlan, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON types."""
+        return asdict(self)
+
+
+def read_encoder_shape(folder: Path) -> EncoderShape:
+    """Read an encoder's size from its `config.json`; the reference encoder where it does not say.
+
+    Raises:
+        InputError: The file is there and is no JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return REFERENCE_ENCODER
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        width, layers = int(content["hidden_size"]), int(content["num_hidden_layers"])
+        inner = int(content.get("intermediate_size", 4 * width))
+        positions = content.get("max_position_embeddings")
+    except KeyError:
+        return REFERENCE_ENCODER
+    except (ValueError, TypeError, OSError) as error:
+        raise InputError(
+            "The encoder's config.json must be readable.",
+            found=f"{path}: {error}",
+            fix="Copy the whole model folder again.",
+        ) from error
+    return EncoderShape(
+        f"{folder.name} ({layers} layers of width {width})", width, layers, inner, positions
+    )
+
+
+def examine_lengths(
+    texts: Sequence[str],
+    config: RunConfig,
+    tokenizer: TextTokenizer | None,
+    shape: EncoderShape | None,
+    reporter: Reporter,
+) -> tuple[Lengths, list[Finding]]:
+    """Measure the documents in characters and tokens, and compare plans of reading them.
+
+    Args:
+        texts: Of all documents.
+        config: Whose cleaning, prefix and plan hold.
+        tokenizer: The encoder's; None trains the one that `bag` would have, on a part of the texts.
+        shape: The encoder's; None takes the reference encoder.
+        reporter: Shown the progress.
+    """
+    characters = np.array([len(text) for text in texts], dtype=np.int64)
+    sample = _choose_sample(texts, config.seed)
+    name = f"the tokenizer of {config.encoder}"
+    if tokenizer is None:
+        tokenizer = train_tokenizer(_limited(sample), config.bag_vocabulary)
+        name = "the tokenizer that 'bag' trains, here on a part of these texts"
+    shape = shape or REFERENCE_ENCODER
+    plans, tokens = _compare(sample, config, tokenizer, shape, reporter)
+    total = max(int(tokens.sum()), 1)
+    lengths = Lengths(
+        characters=Quantiles.of(characters),
+        character_histogram=Histogram.of(characters),
+        tokens=Quantiles.of(tokens),
+        token_histogram=Histogram.of(tokens),
+        sampled=len(sample),
+        documents=len(texts),
+        tokenizer=name,
+        characters_per_token=round(sum(map(len, sample)) / total, 3),
+        encoder=shape.name,
+        plans=plans,
+    )
+    return lengths, _describe(lengths)
+
+
+def choose_segment_length(lengths: Lengths, encoder: str) -> int:
+    """Propose a segment length.
+
+    Documents that nearly all fit one segment get one as long as they are; longer ones get 128
+    tokens for `bag`, whose segments are only bags, and 256 for a pretrained encoder: attention
+    within reach of a paragraph, at a cost a token that hardly differs from 128.
+    """
+    usual = 128 if encoder == "bag" else 256
+    if lengths.tokens.p90 > usual:
+        return usual
+    return max(64, -(-lengths.tokens.p90 // 32) * 32)
+
+
+def _choose_sample(texts: Sequence[str], seed: int) -> list[str]:
+    order = np.random.default_rng(seed).permutation(len(texts))
+    chosen, characters = [], 0
+    for place in order.tolist():
+        chosen.append(place)
+        characters += len(texts[place])
+        if characters >= _SAMPLED_CHARACTERS:
+            break
+    return [texts[place] for place in sorted(chosen)]
+
+
+def _limited(texts: Sequence[str]) -> list[str]:
+    kept, characters = [], 0
+    for text in texts:
+        kept.append(text[:_VOCABULARY_CHARACTERS])
+        characters += len(text)
+        if characters >= _VOCABULARY_CHARACTERS:
+            break
+    return kept
+
+
+def _compare(
+    sample: Sequence[str],
+    config: RunConfig,
+    tokenizer: TextTokenizer,
+    shape: EncoderShape,
+    reporter: Reporter,
+) -> tuple[tuple[SegmentPlan, ...], Integers]:
+    """Segment the sample once for each segment length, and read it by each plan."""
+    own = config.segment_settings()
+    wanted = sorted({*_LENGTHS, own.segment_length})
+    if shape.positions is not None:
+        wanted = [length for length in wanted if length <= shape.positions] or wanted[:1]
+    plans: list[SegmentPlan] = []
+    tokens = np.zeros(len(sample), dtype=np.int64)
+    with reporter.track("Counting tokens", len(wanted) * len(sample)) as advance:
+        for length in wanted:
+            overlap = min(own.overlap, length // 2)
+            base = own.model_copy(
+                update={
+                    "segment_length": length,
+                    "overlap": overlap,
+                    "selection": "all",
+                    "max_segments": None,
+                }
+            )
+            try:
+                segmenter = Segmenter(tokenizer, base)
+            except ConfigError:
+                # A prefix that fills the segment: no plan, and training says so by itself.
+                continue
+            documents = []
+            for document in segmenter.iterate(sample):
+                documents.append([len(segment.token_ids) for segment in document.segments])
+                tokens[len(documents) - 1] = document.coverage.tokens_total
+                advance(1)
+            framing = length - segmenter.capacity
+            for name, settings in _plans_of(base, own):
+                plans.append(_measure(name, settings, documents, tokens, framing, shape, own))
+    return _relate(plans), tokens
+
+
+def _plans_of(base: SegmentSettings, own: SegmentSettings) -> list[tuple[str, SegmentSettings]]:
+    length = base.segment_length
+    named = [(f"all, {length} tokens a segment", base)]
+    if length == _LENGTHS[0]:
+        head, both = (
+            {"selection": name, "head_tokens": 512, "tail_tokens": 128}
+            for name in ("head", "head_tail")
+        )
+        named += [
+            ("head: the first 512 tokens", base.model_copy(update=head)),
+            ("head and tail: 512 + 128 tokens", base.model_copy(update=both)),
+        ]
+    if length == own.segment_length and own not in [settings for _, settings in named]:
+        named.append(("as configured", own))
+    return named
+
+
+def _measure(
+    name: str,
+    settings: SegmentSettings,
+    documents: Sequence[Sequence[int]],
+    tokens: Integers,
+    framing: int,
+    shape: EncoderShape,
+    own: SegmentSettings,
+) -> SegmentPlan:
+    read, segments, whole = 0, 0, 0
+    for lengths in documents:
+        chosen, reason = select_segments(lengths, settings)
+        segments += len(chosen)
+        whole += reason is None
+        read += sum(lengths[index] for index in chosen) - framing * len(chosen)
+    count = max(len(documents), 1)
+    keys = ("segment_length", "overlap", "selection", "head_tokens", "tail_tokens", "max_segments")
+    changed = {key: getattr(settings, key) for key in keys}
+    defaults = SegmentSettings()
+    return SegmentPlan(
+        name=name,
+        settings={
+            key: value
+            for key, value in changed.items()
+            if key == "segment_length" or value != getattr(defaults, key)
+        },
+        segments=round(segments / count, 2),
+        # Tokens that segments share by overlap are counted once in the whole.
+        coverage=round(min(read / max(int(tokens.sum()), 1), 1.0), 4),
+        whole=round(whole / count, 4),
+        padding=round(1 - min(read / max(segments * settings.segment_length, 1), 1.0), 4),
+        gigaflops=round(segments * shape.flops(settings.segment_length) / count / 1e9, 3),
+        is_configured=settings == own,
+    )
+
+
+def _relate(plans: list[SegmentPlan]) -> tuple[SegmentPlan, ...]:
+    complete = [plan.gigaflops for plan in plans if plan.coverage == 1] or [1.0]
+    cheapest = max(min(complete), 1e-9)
+    return tuple(
+        SegmentPlan(**{**asdict(plan), "relative_cost": round(plan.gigaflops / cheapest, 2)})
+        for plan in plans
+    )
+
+
+def _describe(lengths: Lengths) -> list[Finding]:
+    configured = next((plan for plan in lengths.plans if plan.is_configured), None)
+    if configured is None or configured.coverage > 1 - _LOST:
+        return []
+    lost = 1 - configured.coverage
+    return [
+        Finding(
+            kind="unread_tokens",
+            severity="warning",
+            what=f"the plan of the settings ({configured.name}) leaves {100 * lost:.1f} % of the "
+            f"tokens unread and reads {100 * configured.whole:.1f} % of the documents whole",
+            count=round((1 - configured.whole) * lengths.documents),
+            training="reads the rest, and says in every answer what was left out",
+            advice=f"Read all segments ({counted(len(lengths.plans), 'plan')} are compared), "
+            "unless speed matters more.",
+        )
+    ]
