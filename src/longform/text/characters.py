@@ -21,12 +21,13 @@ _FULL_WIDTH = re.compile(
     # Chinese prose is set with ！（），：；？ in full width: those stay.
     "[\u3000＂-＇＊＋－-９＜-＞＠-～]"
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_INVISIBLE = re.compile(
-    # Soft hyphen, zero-width space, word joiner and invisible operators, byte order mark; marks,
-    # embeddings and isolates of writing direction.
-    "[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]+"
-)
+_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+# Soft hyphen, zero-width space, word joiner and invisible operators, byte order mark; marks,
+# embeddings and isolates of writing direction.
+_INVISIBLE = "\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+_INVISIBLES = re.compile(f"[{_INVISIBLE}]+")
+_CONTROL_OR_INVISIBLE = re.compile(f"[{_CONTROLS}{_INVISIBLE}]")
 _EMOJI = re.compile(
     # Unicode's property Emoji below U+10000, and the blocks of pictographs above.
     "[©®‼⁉™ℹ↔-↙↩↪⌚⌛⌨⏏⏩-⏳⏸-⏺Ⓜ▪▫▶◀◻-◾☀-☄☎☑☔☕☘☝☠☢☣☦☪☮☯☸-☺♀♂♈-♓♟♠♣♥♦♨♻♾♿⚒-⚗⚙⚛⚜⚠⚡⚧⚪⚫⚰⚱⚽⚾⛄⛅⛈⛎⛏⛑⛓⛔⛩⛪"
@@ -57,9 +58,12 @@ def replace_controls(text: str) -> Edited | None:
     Tab, line feed and carriage return are white space and stay. The joiners U+200C and U+200D
     stay: emoji, Persian and Indic scripts are written with them. So do variation selectors.
     """
-    replaced = _replace_each(text, _CONTROLS.findall(text), lambda _: " ")
+    # Nearly all texts have neither: they cost one scan.
+    if _CONTROL_OR_INVISIBLE.search(text) is None:
+        return None
+    replaced = _replace_each(text, _CONTROL.findall(text), lambda _: " ")
     visible = text if replaced is None else replaced.text
-    removed = apply_edits(visible, [(*m.span(), "") for m in _INVISIBLE.finditer(visible)])
+    removed = apply_edits(visible, [(*m.span(), "") for m in _INVISIBLES.finditer(visible)])
     if removed is None or replaced is None:
         return removed or replaced
     return Edited(removed.text, removed.changed + replaced.changed, removed.alignment)
@@ -179,23 +183,21 @@ class SymbolRemover:
     """
 
     def __init__(self, keep: str) -> None:
-        kept = set(map(ord, keep))
-        codes = [code for code in _special_symbols() if code not in kept]
-        self._pattern = re.compile(f"{_character_class(codes)}+")
+        self._pattern = _symbol_pattern(keep)
 
     def __call__(self, text: str) -> Edited | None:
         """Remove the symbols of a text."""
         return apply_edits(text, [(*match.span(), " ") for match in self._pattern.finditer(text)])
 
 
-@lru_cache(maxsize=1)
-def _special_symbols() -> tuple[int, ...]:
+@lru_cache(maxsize=8)
+def _symbol_pattern(keep: str) -> re.Pattern[str]:
     found = set(map(ord, _SPECIAL_MARKS)).union(*_PRIVATE_USE)
     for code in range(_ASSIGNED):
         character = chr(code)
         if unicodedata.category(character)[0] == "S" and _is_plain_symbol(character):
             found.add(code)
-    return tuple(sorted(found))
+    return re.compile(f"{_character_class(sorted(found - set(map(ord, keep))))}+")
 
 
 def _is_plain_symbol(character: str) -> bool:
