@@ -10,14 +10,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from longform.config import DataSettings
     from longform.inference.predictor import Predictor
     from longform.reporting import Reporter
 
 BundleFolder = Annotated[
     Path, typer.Argument(help="The folder of a bundle, as 'longform train' writes it.")
 ]
-TextColumn = Annotated[str, typer.Option(help="Column or key that holds the text.")]
-LabelColumn = Annotated[str, typer.Option(help="Column or key that holds the label.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column or key that holds the text.", show_default="as trained")
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="Column or key that holds the label.", show_default="as trained"),
+]
+TextPairColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of the second text of a pair.", show_default="as trained"),
+]
+LabelSeparator = Annotated[
+    str | None,
+    typer.Option(help="What separates several labels in a field.", show_default="as trained"),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(help="Encoding of the file, for example gb18030.", show_default="detected"),
+]
+EncodingErrors = Annotated[
+    str,
+    typer.Option(
+        help="Bytes that are not in the encoding: strict refuses the file, replace puts U+FFFD, "
+        "skip leaves the row out."
+    ),
+]
 BackendName = Annotated[
     str,
     typer.Option(
@@ -31,6 +56,25 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 def print_json(content: dict[str, Any]) -> None:
     """Print the one object that `--json` promises."""
     sys.stdout.write(json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+
+
+def data_settings(bundle: Path, **flags: str | None) -> DataSettings:
+    """Say how to read a file for a bundle: as it was trained, unless a flag says otherwise.
+
+    Raises:
+        BundleError: The bundle is damaged.
+        ConfigError: A flag has a value that is not known.
+    """
+    from longform.bundle import load_bundle
+    from longform.config import DataSettings, read_settings
+
+    described = load_bundle(bundle).description
+    trained = described.training.get("config", {})
+    kept = ("text_column", "label_column", "text_pair_column", "label_separator")
+    values = {name: trained[name] for name in kept if trained.get(name) is not None}
+    values["problem_type"] = described.problem_type
+    values |= {name: value for name, value in flags.items() if value is not None}
+    return read_settings(DataSettings, values)
 
 
 def open_predictor(bundle: Path, backend: str, reporter: Reporter) -> Predictor:

@@ -12,8 +12,13 @@ from longform.cli.arguments import (
     AsJson,
     BackendName,
     BundleFolder,
+    Encoding,
+    EncodingErrors,
     LabelColumn,
+    LabelSeparator,
     TextColumn,
+    TextPairColumn,
+    data_settings,
     open_predictor,
     print_json,
 )
@@ -23,26 +28,37 @@ if TYPE_CHECKING:
     from longform.reporting import Reporter
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - one argument for each flag
     bundle: BundleFolder,
     data: Annotated[Path, typer.Option(help="Labelled documents.")],
     backend: BackendName = "auto",
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML report with plots to this file.")
     ] = None,
-    text_column: TextColumn = "text",
-    label_column: LabelColumn = "label",
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    text_pair_column: TextPairColumn = None,
+    label_separator: LabelSeparator = None,
+    encoding: Encoding = None,
+    encoding_errors: EncodingErrors = "strict",
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy, macro-F1, calibration and coverage on labelled documents."""
-    from longform.config import DataSettings
     from longform.data.readers import read_documents
     from longform.evaluation.evaluation import evaluate as evaluate_documents
     from longform.reporting import ConsoleReporter
 
     reporter = ConsoleReporter()
     started = time.perf_counter()
-    settings = DataSettings(text_column=text_column, label_column=label_column)
+    settings = data_settings(
+        bundle,
+        text_column=text_column,
+        label_column=label_column,
+        text_pair_column=text_pair_column,
+        label_separator=label_separator,
+        encoding=encoding,
+        encoding_errors=encoding_errors,
+    )
     result = read_documents(data, settings)
     reporter.say(result.report.summary())
     with open_predictor(bundle, backend, reporter) as predictor:

@@ -13,7 +13,11 @@ from longform.cli.arguments import (
     AsJson,
     BackendName,
     BundleFolder,
+    Encoding,
+    EncodingErrors,
     TextColumn,
+    TextPairColumn,
+    data_settings,
     open_predictor,
     print_json,
 )
@@ -33,7 +37,13 @@ def predict(  # noqa: PLR0913 - one argument for each flag
         typer.Option(help="File of answers, .jsonl or .csv; an interrupted job is continued."),
     ] = None,
     backend: BackendName = "auto",
-    text_column: TextColumn = "text",
+    text_column: TextColumn = None,
+    text_pair_column: TextPairColumn = None,
+    encoding: Encoding = None,
+    encoding_errors: EncodingErrors = "strict",
+    text_pair: Annotated[
+        str | None, typer.Option(help="Second text, for a model of pairs and one text.")
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Scores to show of each answer; all by default.")
     ] = None,
@@ -46,6 +56,7 @@ def predict(  # noqa: PLR0913 - one argument for each flag
     from longform.errors import InputError
     from longform.inference.bulk import predict_file
     from longform.reporting import ConsoleReporter
+    from longform.types import Document
 
     reporter = ConsoleReporter()
     if input_ is not None:
@@ -55,9 +66,16 @@ def predict(  # noqa: PLR0913 - one argument for each flag
                 found="--input without --output" if output is None else "--input and texts",
                 fix="Give both --input and --output, and no texts.",
             )
+        settings = data_settings(
+            bundle,
+            text_column=text_column,
+            text_pair_column=text_pair_column,
+            encoding=encoding,
+            encoding_errors=encoding_errors,
+        )
         with open_predictor(bundle, backend, reporter) as predictor:
             summary = predict_file(
-                predictor, input_, output, text_column=text_column, top_k=top_k, reporter=reporter
+                predictor, input_, output, settings, top_k=top_k, reporter=reporter
             )
         if as_json:
             print_json(summary)
@@ -69,7 +87,11 @@ def predict(  # noqa: PLR0913 - one argument for each flag
             fix="Give texts as arguments, or --input FILE --output FILE.",
         )
     with open_predictor(bundle, backend, reporter) as predictor:
-        predictions = predictor.predict(texts or [sys.stdin.read()], evidence=evidence)
+        given = texts or [sys.stdin.read()]
+        documents = [
+            Document(str(number), text, text_pair=text_pair) for number, text in enumerate(given)
+        ]
+        predictions = predictor.predict(documents, evidence=evidence)
     if as_json:
         print_json({"predictions": [_as_dict(item, top_k) for item in predictions]})
         return
@@ -80,19 +102,25 @@ def predict(  # noqa: PLR0913 - one argument for each flag
 def _as_dict(prediction: Prediction, top_k: int | None) -> dict[str, Any]:
     content = asdict(prediction)
     content["scores"] = content["scores"][:top_k]
-    if prediction.evidence is None:
-        del content["evidence"]
+    for name in ("evidence", "labels"):
+        if content[name] is None:
+            del content[name]
     return content
 
 
 def _print(prediction: Prediction, top_k: int | None) -> None:
     coverage = prediction.coverage
+    answer = f"{prediction.label}  {prediction.score:.4f}"
+    if prediction.labels is not None:
+        named = (f"{item.label}  {item.score:.4f}" for item in prediction.labels)
+        answer = ", ".join(named) or "no label reaches its threshold"
     typer.echo(
-        f"{prediction.label}  {prediction.score:.4f}  "
+        f"{answer}  "
         f"({coverage.tokens_used:,} of {coverage.tokens_total:,} tokens read, "
         f"{coverage.segments_used} segments)"
     )
-    for item in prediction.scores[1 : top_k or 5]:
+    given = prediction.labels if prediction.labels is not None else prediction.scores[:1]
+    for item in [score for score in prediction.scores if score not in given][: (top_k or 5) - 1]:
         typer.echo(f"  {item.label}  {item.score:.4f}")
     for part in sorted(prediction.evidence or (), key=lambda part: -part.score)[:3]:
         typer.echo(f"  characters {part.start:,} to {part.end:,}: {part.score:+.4f}")

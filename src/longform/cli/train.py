@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,11 +122,13 @@ def run_training(
         ParityError: The export is not equal to the trained model.
     """
     from longform.bundle import check_output
+    from longform.data.preparation import prepare_data
     from longform.extras import require
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
-    train_documents, validation_documents = _read(config, reporter)
+    data = _required(config.data, "--data", "the training file")
+    prepared = prepare_data(data, config, reporter)
     for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
         require(library, "Training")
     # Imported here: only training needs torch, and it takes seconds to load.
@@ -135,18 +137,19 @@ def run_training(
     from longform.training.fit import fit
 
     work = target.parent / f"{target.name}.training"
-    _claim(work, config, [*train_documents, *validation_documents], restart)
+    _claim(work, config, [*prepared.train, *prepared.validation], restart)
 
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
     trained = fit(
-        config, train_documents, validation_documents, work / "checkpoints", reporter, open_encoder
+        config, prepared.train, prepared.validation, work / "checkpoints", reporter, open_encoder
     )
+    trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
     exports = EncoderExports(trained.model, shared, work / "exports")
     records = write_bundle(
-        trained, validation_documents, exports, target, overwrite=overwrite, reporter=reporter
+        trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
     )
     shutil.rmtree(work)
     reporter.say(_closing_lines(target, trained.metrics, trained.summary))
@@ -170,30 +173,6 @@ def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, A
     )
 
 
-def _read(config: RunConfig, reporter: Reporter) -> tuple[Sequence[Document], Sequence[Document]]:
-    """Read the training file, and the validation file or a held-out part."""
-    from longform.data.labels import LabelMap
-    from longform.data.readers import read_documents
-    from longform.data.splits import stratified_split
-
-    def read(path: Path) -> tuple[Document, ...]:
-        result = read_documents(path, config.data_settings())
-        reporter.say(result.report.summary())
-        return result.documents
-
-    documents = read(_required(config.data, "--data", "the training file"))
-    labels = LabelMap.from_documents(documents)
-    if config.validation is not None:
-        held_out = read(Path(config.validation))
-        # Refused here, before anything long begins, when a label is new.
-        labels.targets(held_out)
-        return documents, held_out
-    split = stratified_split(documents, config.validation_split, config.seed)
-    for note in split.notes:
-        reporter.say(note)
-    return split.train, split.validation
-
-
 def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart: bool) -> None:
     """Make the run's folder, or make sure that the one there is of the same run."""
     from longform.errors import InputError
@@ -201,7 +180,8 @@ def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart
 
     content = hashlib.sha256()
     for document in documents:
-        content.update(repr((document.text, document.label)).encode("utf-8", "replace"))
+        fields = (document.text, document.text_pair, document.label, document.labels)
+        content.update(repr(fields).encode("utf-8", "replace"))
     excluded = {"data", "validation", "output_dir", "parity_documents"}
     settings = config.model_dump(exclude=excluded)
     fingerprint = {"config": settings, "data": content.hexdigest()}

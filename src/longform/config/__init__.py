@@ -1,6 +1,6 @@
 """One flat configuration for a run: what can be set, and how it is read."""
 
-from longform.config.loading import ALIASES, load_config, parse_assignments
+from longform.config.loading import ALIASES, load_config, parse_assignments, read_settings
 from longform.config.settings import (
     AugmentationSettings,
     AugmentationStep,
@@ -26,4 +26,5 @@ __all__ = [
     "TrainingSettings",
     "load_config",
     "parse_assignments",
+    "read_settings",
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from longform.config.settings import RunConfig
 from longform.errors import ConfigError, InputError
@@ -26,6 +26,8 @@ ALIASES = {
 
 _ACCEPTED_TASKS = {"text_classification", "text-classification", "classify", "classification"}
 
+Settings = TypeVar("Settings", bound=BaseModel)
+
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> RunConfig:
     """Read a YAML file, lay `overrides` over it and validate the whole.
@@ -40,10 +42,20 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> R
     """
     values = _flatten(_read_yaml(path)) if path is not None else {}
     values.update(_flatten(overrides or {}))
+    return read_settings(RunConfig, values, f"{path}" if path is not None else "the given settings")
+
+
+def read_settings(
+    model: type[Settings], values: dict[str, Any], where: str = "the given settings"
+) -> Settings:
+    """Validate settings, reporting all faults together.
+
+    Raises:
+        ConfigError: One or more keys or values cannot be used.
+    """
     try:
-        return RunConfig.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        where = f"{path}" if path is not None else "the given settings"
         raise ConfigError(
             f"The configuration ({where}) cannot be used.",
             found="; ".join(_describe(fault) for fault in error.errors()),

@@ -129,8 +129,8 @@ class LabelMap:
         return InputError(
             "Every label must occur in the training data.",
             found=f"labels unknown to the model: {named}{more}; it knows {known}{rest}",
-            fix="Correct the spelling, add such documents to the training data, "
-            "or remove these from the file.",
+            fix="Correct the spelling, add such documents to the training data, remove these from "
+            "the file, or set unseen_labels to drop when training.",
         )
 
 

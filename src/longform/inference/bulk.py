@@ -24,6 +24,8 @@ from longform.types import Prediction
 
 CSV_COLUMNS = ("id", "label", "score", "tokens_total", "tokens_used", "truncated", "error")
 """Where a document may have several labels, `labels` follows, those given joined by `|`."""
+_READ_BY = {"text_column", "text_pair_column", "encoding", "encoding_errors"}
+_AS_WRITTEN = DataSettings()
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -31,8 +33,8 @@ def predict_file(
     predictor: Predictor,
     source: Path,
     target: Path,
+    settings: DataSettings = _AS_WRITTEN,
     *,
-    text_column: str = "text",
     top_k: int | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def predict_file(
         predictor: The model.
         source: Documents; labels are not read.
         target: `.jsonl` or `.csv`.
-        text_column: Where the texts are.
+        settings: Where the texts are, and how the file is encoded.
         top_k: Scores in each answer; None writes all. A csv has the best label only.
         reporter: Told how far it is.
 
@@ -58,7 +60,7 @@ def predict_file(
     """
     reporter = reporter or Reporter()
     started = time.perf_counter()
-    job = _Job(source, target, _form(target), text_column, top_k)
+    job = _Job(source, target, _form(target), settings, top_k)
     with _explaining(target):
         job.target.parent.mkdir(parents=True, exist_ok=True)
         job.claim(predictor.bundle.digest)
@@ -85,7 +87,7 @@ class _Job:
     source: Path
     target: Path
     form: str
-    text_column: str
+    settings: DataSettings
     top_k: int | None
 
     @property
@@ -101,7 +103,7 @@ class _Job:
         settings = {
             "the documents": file_digest(self.source) if self.source.is_file() else "",
             "the bundle": bundle_digest,
-            "text_column": self.text_column,
+            **self.settings.model_dump(include=_READ_BY),
             "top_k": self.top_k,
         }
         if self.partial.exists():
@@ -119,9 +121,7 @@ class _Job:
 
     def run(self, predictor: Predictor, reporter: Reporter) -> dict[str, int]:
         """Answer what is not answered yet; return what was counted."""
-        reader = DocumentReader(
-            self.source, DataSettings(text_column=self.text_column), labelled=False
-        )
+        reader = DocumentReader(self.source, self.settings, labelled=False)
         total = sum(1 for _ in reader)
         done, truncated = _keep_answers(self.partial, self.form)
         if done:

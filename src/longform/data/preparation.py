@@ -1,0 +1,112 @@
+"""From files to the documents of a run: read, repaired, held out, and each decision said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longform.config import RunConfig
+from longform.data.augmentation import augment_documents
+from longform.data.label_spelling import normalize_labels
+from longform.data.labels import LabelMap
+from longform.data.readers import ReadReport, read_documents
+from longform.data.repairs import Repair, drop_unseen, repair_leaks, repair_training
+from longform.data.splits import hold_out
+from longform.reporting import Reporter
+from longform.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """The documents of a run.
+
+    Attributes:
+        train: What the model learns from, changed copies included.
+        validation: What chooses the best epoch; every label of it occurs in `train`.
+        account: What was read and what became of it, in counts, for the bundle.
+    """
+
+    train: tuple[Document, ...]
+    validation: tuple[Document, ...]
+    account: dict[str, Any]
+
+
+def prepare_data(data: Path, config: RunConfig, reporter: Reporter) -> PreparedData:
+    """Read the documents of a run and do what the configuration says about their flaws.
+
+    Args:
+        data: Training file.
+        config: Of the run; `validation` names a file, or a share of the documents is held out.
+        reporter: Told everything that was found, dropped or changed.
+
+    Raises:
+        InputError: A file cannot be read, or the documents cannot be trained on.
+        MissingExtraError: A library is missing for what the configuration asks for.
+    """
+    settings = config.data_settings()
+    result = read_documents(data, settings)
+    reporter.say(result.report.summary())
+    account: dict[str, Any] = {"training_file": _count_rows(result.report)}
+    repair = _say(repair_training(result.documents, settings), reporter)
+    account["training_repairs"] = _count_changes(repair)
+    # Refused here, before anything long begins, when there is nothing to tell apart.
+    labels = LabelMap.from_documents(repair.documents)
+    if config.validation is None:
+        split = hold_out(repair.documents, config, reporter)
+        for note in split.notes:
+            reporter.say(note)
+        train = split.train
+        # Held out by time, a label may be newer than all that is learnt from.
+        validation = _match_labels(split.validation, train, config, reporter)
+    else:
+        settings = settings.model_copy(update={"problem_type": labels.problem_type})
+        other = read_documents(Path(config.validation), settings)
+        reporter.say(other.report.summary())
+        account["validation_file"] = _count_rows(other.report)
+        validation = _match_labels(other.documents, repair.documents, config, reporter)
+        leaks = _say(repair_leaks(repair.documents, validation, settings, reporter), reporter)
+        account["leaks"] = _count_changes(leaks)
+        train = leaks.documents
+        if leaks.changes:
+            validation = _match_labels(validation, train, config, reporter)
+    originals = len(train)
+    train = augment_documents(train, config, config.seed, reporter)
+    account["augmented_copies"] = len(train) - originals
+    return PreparedData(train, validation, account)
+
+
+def _match_labels(
+    validation: Sequence[Document],
+    train: Sequence[Document],
+    config: RunConfig,
+    reporter: Reporter,
+) -> tuple[Document, ...]:
+    """Bring the labels of validation documents in line with those of training, or refuse them."""
+    labels = LabelMap.from_documents(train)
+    if config.normalize_labels:
+        validation, notes = normalize_labels(validation, like=train)
+        for note in notes:
+            reporter.say(note)
+    if config.unseen_labels == "drop":
+        validation = _say(drop_unseen(validation, labels.names), reporter).documents
+    labels.targets(validation)
+    return tuple(validation)
+
+
+def _say(repair: Repair, reporter: Reporter) -> Repair:
+    for note in repair.notes:
+        reporter.say(note)
+    return repair
+
+
+def _count_rows(report: ReadReport) -> dict[str, int]:
+    return {"rows": report.rows, "skipped_rows": len(report.skipped)}
+
+
+def _count_changes(repair: Repair) -> dict[str, int]:
+    return {
+        what: sum(change.what == what for change in repair.changes)
+        for what in ("dropped", "relabelled")
+    }
