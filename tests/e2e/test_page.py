@@ -326,6 +326,10 @@ def test_nothing_overflows_sideways(open_page, width, kind):
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     classify(page, DOCUMENT, SECOND if kind == "pair" else None)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    # A long text scrolls in its box, and does not make the page as long as itself.
+    box = page.locator("#text").bounding_box()
+    assert 200 <= box["height"] <= 800
+    assert page.locator("#text").evaluate("node => node.scrollHeight > node.clientHeight")
 
 
 def test_two_texts_are_judged_together_and_shaded_each_in_its_own_box(open_page):
@@ -413,6 +417,9 @@ def test_r87_every_label_that_reaches_its_threshold_is_shown(open_page):
     assert given == [LABELS[0], LABELS[1], LABELS[8]]
     assert rows.nth(2).get_attribute("title") == "threshold 30.0%"
     track = rows.nth(2).locator(".track").bounding_box()
+    fill = rows.nth(2).locator(".fill").bounding_box()
+    assert fill["height"] == track["height"]
+    assert fill["width"] / track["width"] == pytest.approx(0.29, abs=0.01)
     stroke = rows.nth(2).locator(".threshold").bounding_box()
     assert (stroke["x"] + stroke["width"] / 2 - track["x"]) / track["width"] == pytest.approx(
         0.3, abs=0.01

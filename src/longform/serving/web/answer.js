@@ -97,9 +97,9 @@ function makeBar(label, score, isGiven, threshold) {
   const row = element("li", isGiven ? "given" : "");
   const value = element("span", "value", percent(score));
   const track = element("div", "track still");
-  const bar = element("span", "bar");
-  bar.style.width = `${score * 100}%`;
-  track.append(bar);
+  const fill = element("span", "fill");
+  fill.style.width = `${score * 100}%`;
+  track.append(fill);
   track.setAttribute("aria-hidden", "true");
   if (threshold !== undefined) {
     const said = words().threshold(percent(threshold));

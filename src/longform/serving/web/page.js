@@ -6,8 +6,8 @@ import { scrollToStart, showMapViews } from "./reader.js";
 import { WORDS, count, currentLanguage, useLanguage, words } from "./words.js";
 
 const PANES = [
-  { input: part("document"), facts: part("facts-first"), file: "" },
-  { input: part("document-pair"), facts: part("facts-second"), file: "" },
+  { input: part("document"), facts: [part("facts-first"), part("read-first")], file: "" },
+  { input: part("document-pair"), facts: [part("facts-second"), part("read-second")], file: "" },
 ];
 const state = {
   texts: 1, // That the model judges together.
@@ -85,9 +85,9 @@ function showFacts() {
     const text = pane.input.value;
     const facts = text ? [words().facts(count(codePoints(text)))] : [];
     if (pane.file) facts.unshift(pane.file);
-    pane.facts.textContent = facts.join(" · ");
+    for (const node of pane.facts) node.textContent = facts.join(" · ");
   }
-  part("facts").textContent = state.texts > 1 ? "" : PANES[0].facts.textContent;
+  part("facts").textContent = state.texts > 1 ? "" : PANES[0].facts[0].textContent;
   part("clear").hidden = panes().every((pane) => !pane.input.value);
   part("classify").disabled = state.request !== null;
 }
