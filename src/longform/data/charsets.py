@@ -48,7 +48,7 @@ CHARSETS = (
     Charset("gb18030", "GBK and GB2312 are parts of it", "zh", _GB2312, _EUC_TRAIL, 0.4),
     # Windows writes Big5 as this one; Python's own "big5" reads some of its punctuation otherwise.
     Charset("cp950", "Big5", "zh-Hant", _BIG5, _EVERY_TRAIL, 0.85),
-    Charset("big5hkscs", "Big5 of Hong Kong", "zh-Hant", _BIG5, _EVERY_TRAIL, 0.85),
+    Charset("big5hkscs", "Big5 of Hong Kong", "zh-Hant", _BIG5, _EVERY_TRAIL, 0.7),
     Charset("cp932", "Shift JIS", "ja", _SHIFT_JIS, _EVERY_TRAIL, 0.85),
     Charset("euc_jp", "EUC-JP", "ja", _EUC_JP, _EUC_TRAIL, 0.85),
 )

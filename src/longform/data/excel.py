@@ -44,7 +44,7 @@ def open_excel(source: Source) -> Table:
     refuse_packed(source.path, source.compression, "An Excel workbook")
     _require_workbook(source)
     with _open_sheet(source) as (sheet, names):
-        header = next(_iterate_cells(source, sheet), None)
+        header = next((cells for cells in _iterate_cells(source, sheet) if cells), None)
     if header is None:
         raise InputError(
             "The data file must hold documents.",
@@ -84,26 +84,25 @@ def _require_workbook(source: Source) -> None:
 def _open_sheet(source: Source) -> Iterator[tuple[Any, list[str]]]:
     """Open the first sheet; yields it with the names of all sheets."""
     openpyxl = require("openpyxl", "Reading Excel workbooks")
-    try:
-        with warnings.catch_warnings():
-            # About styles and extensions of Excel, which have no part in the rows.
-            warnings.simplefilter("ignore")
-            book = openpyxl.load_workbook(source.path, read_only=True, data_only=True)
-    except _FAULTS as error:
-        raise _describe(source, error) from error
-    try:
+    # A stream and not a path, whose suffix openpyxl would go by.
+    with source.open_binary() as stream:
+        try:
+            with warnings.catch_warnings():
+                # About styles and extensions of Excel, which have no part in the rows.
+                warnings.simplefilter("ignore")
+                book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+        except _FAULTS as error:
+            raise _describe(source, error) from error
         sheets = book.worksheets
         if not sheets:
             raise _describe(source, "it has no sheet of cells")
         # What the file says of its own extent may be wrong; the rows themselves are not.
         sheets[0].reset_dimensions()
         yield sheets[0], [sheet.title for sheet in sheets]
-    finally:
-        book.close()
 
 
 def _iterate_cells(source: Source, sheet: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield the cells of every row that has any, without the empty ones at its end."""
+    """Yield the cells of every row, without the empty ones at its end."""
     rows = sheet.iter_rows(values_only=True)
     while True:
         try:
