@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tokenizers
+from machine import describe_machine, print_machine
 
-from longform.backends.threads import granted_threads
 from longform.config import SegmentSettings
 from longform.data.samples import generate_documents
 from longform.text.segmenter import Segmenter
@@ -110,28 +107,9 @@ def measure(
     )
 
 
-def describe_machine() -> dict[str, str | int]:
-    """Return what the figures depend on."""
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return {
-        "processor": model,
-        "cores": os.cpu_count() or 1,
-        "threads": granted_threads(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "tokenizers": tokenizers.__version__,
-    }
-
-
 def print_table(machine: dict[str, str | int], results: Sequence[Measurement]) -> None:
     """Print the machine and one line per measurement."""
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    print_machine(machine)
     print(
         f"{'tokenizer':20} {'text':22} {'t(n) s':>8} {'t(10n) s':>9} {'ratio':>6} {'work':>6} "
         f"{'MB/s':>6}"

@@ -34,6 +34,8 @@ _EMOJI = re.compile(
     "⛰-⛵⛷-⛺⛽✂✅✈-✍✏✒✔✖✝✡✨✳✴❄❇❌❎❓-❕❗❣❤➕-➗➡➰➿⤴⤵⬅-⬇⬛⬜⭐⭕〰〽㊗㊙\U0001f000-\U0001faff]"
 )
 _CJK_FORMS = re.compile("[\u3000-\u303f\uff00-\uffef]")
+_ABOVE, _END = 0x10000, 0x110000
+_ANY_ABOVE = re.compile("[\U00010000-\U0010ffff]")
 _ASSIGNED = 0x30000
 """Behind this, Unicode has only ideographs without decompositions, selectors and private use."""
 _PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
@@ -78,9 +80,9 @@ def normalize_nfkc(text: str) -> Edited | None:
     """
     if unicodedata.is_normalized("NFKC", text):
         return None
-    exchanged, joining, joiners = _nfkc_patterns()
+    exchanged, close, joiners = _nfkc_patterns()
     edits: list[Edit] = []
-    for match in joining.finditer(text):
+    for match in close.finditer(text):
         start, end = match.span()
         if start > 0 and joiners.match(text, start):
             # Never a character of the match before, which would have taken this one too.
@@ -104,22 +106,26 @@ def _nfkc(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _nfkc_patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return patterns of what is exchanged one for one, what is not, and what joins."""
+    """Return patterns of what is exchanged one for one, what is looked at closely, what joins.
+
+    `re` is fast on classes below U+10000 alone: all characters above are looked at closely.
+    """
     exchanged, growing, joining = [], [], []
     for code in range(_ASSIGNED):
         character = chr(code)
         if _joins(character):
             joining.append(code)
-        elif unicodedata.decomposition(character):
+        elif code < _ABOVE and unicodedata.decomposition(character):
             normal = _nfkc(character)
             if len(normal) > 1:
                 growing.append(code)
             elif normal != character:
                 exchanged.append(code)
     joiners = _character_class(joining)
+    close = {*growing, *(code for code in joining if code < _ABOVE), *range(_ABOVE, _END)}
     return (
         re.compile(_character_class(exchanged)),
-        re.compile(f"{_character_class(sorted(growing + joining))}{joiners}*+"),
+        re.compile(f"{_character_class(sorted(close))}{joiners}*+"),
         re.compile(joiners),
     )
 
@@ -183,21 +189,25 @@ class SymbolRemover:
     """
 
     def __init__(self, keep: str) -> None:
-        self._pattern = _symbol_pattern(keep)
+        self._below, self._all = _symbol_patterns(keep)
 
     def __call__(self, text: str) -> Edited | None:
         """Remove the symbols of a text."""
-        return apply_edits(text, [(*match.span(), " ") for match in self._pattern.finditer(text)])
+        pattern = self._below if _ANY_ABOVE.search(text) is None else self._all
+        return apply_edits(text, [(*match.span(), " ") for match in pattern.finditer(text)])
 
 
 @lru_cache(maxsize=8)
-def _symbol_pattern(keep: str) -> re.Pattern[str]:
+def _symbol_patterns(keep: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return patterns of the symbols below U+10000, on which `re` is fast, and of all."""
     found = set(map(ord, _SPECIAL_MARKS)).union(*_PRIVATE_USE)
     for code in range(_ASSIGNED):
         character = chr(code)
         if unicodedata.category(character)[0] == "S" and _is_plain_symbol(character):
             found.add(code)
-    return re.compile(f"{_character_class(sorted(found - set(map(ord, keep))))}+")
+    codes = sorted(found - set(map(ord, keep)))
+    below = [code for code in codes if code < _ABOVE]
+    return re.compile(f"{_character_class(below)}+"), re.compile(f"{_character_class(codes)}+")
 
 
 def _is_plain_symbol(character: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 
 from longform.text.alignment import Edited, apply_edits
 
@@ -13,7 +14,6 @@ _GROUPED_NUMBER = re.compile(
     r"[1-9](?<![0-9].)(?<![0-9][.,].)[0-9]{0,2}+(?:,[0-9]{3})++(?!,?[0-9])"
 )
 
-_RUN = re.compile(r"([\W_])(?<!\s)\1\1++")
 _KEPT_OF_RUN = {".": 3, "…": 2, "—": 2}
 """The Western and the Chinese ellipsis and the Chinese dash are written with several marks."""
 
@@ -52,23 +52,32 @@ def shorten_runs(text: str) -> Edited | None:
     """Leave one of three or more equal punctuation marks in a row.
 
     `...`, `……` and `——` keep their usual length. Symbols count where they draw lines: `===`,
-    `~~~`, `───`; others do not, so that ★★★★ and emoji stay.
+    `~~~`, `───`; others do not, so that ★★★★, `$$$` and emoji stay.
     """
     edits = []
-    for match in _RUN.finditer(text):
+    for match in _run_pattern().finditer(text):
         start, end = match.span()
-        mark = match[1]
-        kept = _KEPT_OF_RUN.get(mark, 1)
-        if end - start > kept and _draws_lines(mark):
+        kept = _KEPT_OF_RUN.get(match[1], 1)
+        if end - start > kept:
             # What goes is the tail, so that the marks that stay are where they were.
             edits.append((start + kept, end, ""))
     return apply_edits(text, edits)
 
 
-def _draws_lines(mark: str) -> bool:
-    if "\u2500" <= mark <= "\u257f":
-        return True
-    return unicodedata.category(mark)[0] == "P" or unicodedata.category(mark) in {"Sm", "Sk"}
+@lru_cache(maxsize=1)
+def _run_pattern() -> re.Pattern[str]:
+    """Return a pattern of runs of punctuation, mathematical and modifier symbols, or box lines.
+
+    Those below U+10000, on which `re` is fast; above are the marks of ancient scripts.
+    """
+    marks = "".join(
+        character
+        for character in map(chr, range(0x10000))
+        if unicodedata.category(character)[0] == "P"
+        or unicodedata.category(character) in {"Sm", "Sk"}
+        or "\u2500" <= character <= "\u257f"
+    )
+    return re.compile(rf"([{re.escape(marks)}])\1\1++")
 
 
 def remove_boilerplate(text: str) -> Edited | None:
