@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from longform.data.doctor.scripts import code_points
 from longform.extras import require
 from longform.reporting import Reporter
+from longform.types import Document
 
 Hashes = NDArray[np.uint64]
 
@@ -56,6 +57,13 @@ def count_features(texts: Sequence[str], reporter: Reporter) -> Any:
             advance(1)
     content = (_join(values, np.float32), _join(indices, np.int32), pointers)
     return sparse.csr_matrix(content, shape=(len(texts), 1 << _BITS))
+
+
+def join_pair(document: Document) -> str:
+    """Return all that a document says: its text, and behind it the second one of a pair."""
+    if document.text_pair is None:
+        return document.text
+    return f"{document.text}\n{document.text_pair}"
 
 
 def hash_features(text: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -109,7 +117,7 @@ def _hash_words(points: NDArray[np.uint32]) -> Hashes:
     lengths = np.diff(np.append(starts, len(hashes)))
     places = np.arange(len(hashes)) - np.repeat(starts, lengths)
     hashes *= _powers()[places % _LONGEST_WORD]
-    words: Hashes = np.add.reduceat(hashes, starts)
+    words: Hashes = np.add.reduceat(hashes, starts).astype(np.uint64)
     return _mix(words)
 
 
@@ -123,7 +131,7 @@ def _mix(hashes: Hashes) -> Hashes:
 
 @cache
 def _powers() -> Hashes:
-    powers: Hashes = np.cumprod(np.full(_LONGEST_WORD, _FOLD))
+    powers: Hashes = np.cumprod(np.full(_LONGEST_WORD, _FOLD), dtype=np.uint64)
     return powers
 
 

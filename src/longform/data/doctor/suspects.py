@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from longform.data.doctor.features import count_features, weigh
+from longform.data.doctor.features import count_features, join_pair, weigh
 from longform.data.doctor.findings import EXAMPLES, Finding, counted
 from longform.data.doctor.judge import (
     accuracy,
@@ -181,10 +181,7 @@ def choose_judged(
 
 def read_texts(documents: Sequence[Document]) -> list[str]:
     """Return the texts, a pair joined; of very large corpora the beginnings, to bound the time."""
-    texts = [
-        document.text if document.text_pair is None else f"{document.text}\n{document.text_pair}"
-        for document in documents
-    ]
+    texts = [join_pair(document) for document in documents]
     excess = sum(map(len, texts)) / _MOST_CHARACTERS
     if excess <= 1:
         return texts
