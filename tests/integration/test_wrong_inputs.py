@@ -66,20 +66,20 @@ def test_r18_a_file_that_is_not_there(output, tmp_path):
 @pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
 def test_r07_a_column_that_is_not_there(verb, output, bundle, tmp_path):
     path = tmp_path / "data.csv"
-    path.write_text("内容,标签\n一二三,甲\n四五六,乙\n", encoding="utf-8")
+    path.write_text("全篇,种\n一二三,甲\n四五六,乙\n", encoding="utf-8")
     arguments = {
         "train": train_with(path, output),
         "evaluate": ("evaluate", bundle, "--data", path),
         "predict": ("predict", bundle, "--input", path, "--output", tmp_path / "answers.csv"),
     }[verb]
-    complain(*arguments, words=("'text'", "内容", "--text-column"))
+    complain(*arguments, words=("'text'", "全篇", "--text-column"))
     assert not (tmp_path / "answers.csv").exists()
 
 
 def test_r07_a_label_column_that_is_not_there(output, tmp_path):
     path = tmp_path / "data.csv"
-    path.write_text("text,class\n一二三,甲\n四五六,乙\n", encoding="utf-8")
-    complain(*train_with(path, output), words=("'label'", "class", "--label-column"))
+    path.write_text("text,kind\n一二三,甲\n四五六,乙\n", encoding="utf-8")
+    complain(*train_with(path, output), words=("'label'", "kind", "--label-column"))
 
 
 def test_r12_a_file_of_no_bytes(output, tmp_path):
@@ -129,7 +129,7 @@ def test_r12_a_single_document_cannot_be_split(output, tmp_path):
 def test_r19_a_file_of_another_kind(output, tmp_path):
     path = tmp_path / "data.csv"
     path.write_bytes(b"PK\x03\x04" + bytes(100))
-    complain(*train_with(path, output), words=("zip archive or Excel", "csv"))
+    complain(*train_with(path, output), words=("An Excel workbook must be whole", "csv"))
 
 
 # Settings
