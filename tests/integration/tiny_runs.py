@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from longform.cli import main
+from longform.config import RunConfig, parse_assignments
 from longform.types import Document
 
 DECIDING = {
@@ -160,3 +161,19 @@ def train(corpus: Corpus, output: Path, *settings: str, options: Sequence[object
         *options,
         *("--set", *settings),
     )
+
+
+def train_in_python(
+    train: Sequence[Document], validation: Sequence[Document], output: Path, *settings: str
+) -> Path:
+    """Do what the command line does, on documents that are at hand; return the bundle."""
+    from longform.export.bundles import write_bundle
+    from longform.export.encoders import EncoderExports
+    from longform.training.fit import fit
+
+    config = RunConfig.model_validate(parse_assignments([*BAG_SETTINGS, *settings]))
+    work = output.parent / f"{output.name}.training"
+    trained = fit(config, train, validation, work / "checkpoints")
+    exports = EncoderExports(trained.model, None, work / "exports")
+    write_bundle(trained, validation, exports, output)
+    return output
