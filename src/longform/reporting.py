@@ -67,3 +67,8 @@ class ConsoleReporter(Reporter):
         with Progress(*columns, console=self._console, disable=hidden, transient=True) as progress:
             task = progress.add_task(description, total=total)
             yield lambda amount: progress.advance(task, amount)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun in the right form; `many` where it is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

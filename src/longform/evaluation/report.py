@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-import longform
-from longform.errors import InputError
 from longform.evaluation.charts import (
     draw_accuracy,
     draw_lengths,
@@ -18,12 +15,20 @@ from longform.evaluation.charts import (
 )
 from longform.evaluation.evaluation import Evaluation
 from longform.evaluation.heatmap import MAX_CLASSES, draw_confusion
-from longform.evaluation.markup import Child, element, render_page
+from longform.evaluation.markup import Child, element
 from longform.evaluation.metrics import ClassScores
+from longform.evaluation.page import (
+    bar,
+    bar_cell,
+    card,
+    page_footer,
+    page_header,
+    significant,
+    write_page,
+)
+from longform.reporting import counted
 
 _PAIRS_BESIDE_MATRIX, _PAIRS_ALONE = 8, 25
-_NOTHING_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'"
-"""Content security policy: even if a text became markup, the browser would fetch and run none."""
 
 
 def write_report(path: Path, evaluation: Evaluation) -> None:
@@ -36,33 +41,10 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
     Raises:
         InputError: The file cannot be written.
     """
-    page = render_page(_build_page(evaluation))
-    try:
-        path.write_bytes(page)
-    except OSError as error:
-        raise InputError(
-            "The report must be written to a file in an existing folder.",
-            found=f"{path}: {error.strerror or error}",
-            fix="Give the path of a file in a folder in which this user may write.",
-        ) from error
-
-
-def _build_page(evaluation: Evaluation) -> Element:
-    style = files("longform.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    policy = element("meta", content=_NOTHING_OUTSIDE)
-    policy.set("http-equiv", "Content-Security-Policy")
     title = f"{evaluation.bundle_name}: {percent(evaluation.accuracy)} accuracy"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        policy,
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("style", style),
-    )
-    body = element(
-        "body",
+    write_page(
+        path,
+        title,
         _show_header(evaluation),
         element(
             "main",
@@ -76,23 +58,17 @@ def _build_page(evaluation: Evaluation) -> Element:
         ),
         _show_footer(evaluation),
     )
-    return element("html", head, body, lang="en")
 
 
 def _show_header(evaluation: Evaluation) -> Element:
     facts = [
         evaluation.data,
-        _count(evaluation.documents, "document"),
-        _count(len(evaluation.label_names), "class", "classes"),
+        counted(evaluation.documents, "document"),
+        counted(len(evaluation.label_names), "class", "classes"),
         evaluation.backend,
         f"{evaluation.created:%Y-%m-%d %H:%M %Z}",
     ]
-    return element(
-        "header",
-        element("p", "longform evaluation", class_="brand"),
-        element("h1", evaluation.bundle_name, dir="auto"),
-        element("p", *(element("span", fact) for fact in facts if fact), class_="facts"),
-    )
+    return page_header("longform evaluation", evaluation.bundle_name, facts)
 
 
 def _show_headline(evaluation: Evaluation) -> Element:
@@ -105,9 +81,9 @@ def _show_headline(evaluation: Evaluation) -> Element:
         ("Calibration error", percent(error), "", _describe_certainty(evaluation)),
         (
             "Speed",
-            _significant(evaluation.documents_per_second),
+            significant(evaluation.documents_per_second),
             " documents/s",
-            f"{_significant(evaluation.tokens_per_second)} tokens/s, "
+            f"{significant(evaluation.tokens_per_second)} tokens/s, "
             f"{_describe_seconds(evaluation.seconds)} in all",
         ),
     ]
@@ -125,7 +101,7 @@ def _show_headline(evaluation: Evaluation) -> Element:
             draw_accuracy(evaluation.accuracy, (low, high), evaluation.majority_accuracy),
             element(
                 "p",
-                f"{right:,} of {_count(evaluation.documents, 'document')} got {meant}.",
+                f"{right:,} of {counted(evaluation.documents, 'document')} got {meant}.",
                 class_="note",
             ),
             class_="lead",
@@ -154,20 +130,20 @@ def _show_coverage(evaluation: Evaluation) -> Element:
         headline = f"{percent(totals.share)} of the tokens were read."
         told = (
             f"{left_out:,} of {totals.tokens_total:,} tokens were left out, in "
-            f"{_count(totals.truncated_documents, 'document')} of {evaluation.documents:,}"
+            f"{counted(totals.truncated_documents, 'document')} of {evaluation.documents:,}"
             f"{f' ({reasons})' if reasons else ''}. The answers rest on what was read."
         )
     else:
         headline = "Every token was read."
         told = (
-            f"{_count(totals.tokens_total, 'token')} in "
-            f"{_count(totals.segments_total, 'segment')}; no document was cut."
+            f"{counted(totals.tokens_total, 'token')} in "
+            f"{counted(totals.segments_total, 'segment')}; no document was cut."
         )
     return element(
         "section",
         element("h2", "Coverage"),
         element("p", element("strong", headline), " ", told),
-        _bar(totals.share, "f1"),
+        bar(totals.share, "f1"),
         class_="coverage partial" if left_out else "coverage",
     )
 
@@ -177,7 +153,7 @@ def _show_lengths(evaluation: Evaluation) -> Element:
         "Length in tokens, whatever was read of it. Bands are 95% intervals; the dashed line is "
         "the accuracy over all documents."
     )
-    return _card(
+    return card(
         "Accuracy by document length",
         told,
         draw_lengths(evaluation.by_length, evaluation.accuracy),
@@ -188,7 +164,7 @@ def _show_lengths(evaluation: Evaluation) -> Element:
 def _show_reliability(evaluation: Evaluation) -> Element:
     _, bins = evaluation.calibration
     told = "How often answers of a score were right. On the dashed line, a score means what it says"
-    return _card(
+    return card(
         "Do the scores mean what they say?",
         f"{told}; below it, the model promises too much.",
         draw_reliability(bins),
@@ -208,8 +184,8 @@ def _show_classes(evaluation: Evaluation) -> Element:
     told = "Weakest first. Precision: how often the label is right when it is given; "
     told += "recall: how many documents of the class get it."
     if absent:
-        told += f" {_count(len(absent), 'class', 'classes')} without documents stand last."
-    return _card(
+        told += f" {counted(len(absent), 'class', 'classes')} without documents stand last."
+    return card(
         "Classes",
         told,
         element(
@@ -232,10 +208,10 @@ def _show_class(scores: ClassScores, most: int, is_claimed: bool) -> Element:
         element("th", scores.label, scope="row", dir="auto"),
         # A ratio without cases is no 0%.
         *(
-            _bar_cell(share, percent(share) if cases else "–", kind)
+            bar_cell(share, percent(share) if cases else "–", kind)
             for kind, share, cases in figures
         ),
-        _bar_cell(scores.support / most, f"{scores.support:,}", "support"),
+        bar_cell(scores.support / most, f"{scores.support:,}", "support"),
         **({} if scores.support else {"class_": "absent"}),
     )
 
@@ -245,13 +221,13 @@ def _show_confusion(evaluation: Evaluation) -> Element:
     pairs = evaluation.confusions()
     if len(names) > MAX_CLASSES:
         told = f"With {len(names)} classes, the pairs tell more than a matrix would."
-        return _card("Most confused classes", told, _list_pairs(evaluation, pairs[:_PAIRS_ALONE]))
+        return card("Most confused classes", told, _list_pairs(evaluation, pairs[:_PAIRS_ALONE]))
     told = "Rows are true classes, columns predicted ones, colours shares of the row."
     children: list[Child] = [element("div", draw_confusion(evaluation.confusion, names))]
     if len(names) > 2 and pairs:
         children.append(element("h3", "Most confused"))
         children.append(_list_pairs(evaluation, pairs[:_PAIRS_BESIDE_MATRIX]))
-    return _card("What is taken for what", told, *children, class_="confusion")
+    return card("What is taken for what", told, *children, class_="confusion")
 
 
 def _list_pairs(evaluation: Evaluation, pairs: list[tuple[str, str, int]]) -> Element:
@@ -265,7 +241,7 @@ def _list_pairs(evaluation: Evaluation, pairs: list[tuple[str, str, int]]) -> El
             element("th", label, scope="row", dir="auto"),
             element("td", predicted, dir="auto"),
             element("td", f"{count:,}", class_="number"),
-            _bar_cell(count / support[label], percent(count / support[label]), "wrong"),
+            bar_cell(count / support[label], percent(count / support[label]), "wrong"),
         )
         for label, predicted, count in pairs
     )
@@ -280,7 +256,7 @@ def _list_pairs(evaluation: Evaluation, pairs: list[tuple[str, str, int]]) -> El
 def _show_mistakes(evaluation: Evaluation) -> Element:
     wrong = int((~evaluation.right).sum())
     if not wrong:
-        return _card("Mistakes", "There is none.")
+        return card("Mistakes", "There is none.")
     shown = len(evaluation.mistakes)
     told = f"The {shown} most certain of {wrong:,}" if shown < wrong else f"All {wrong:,}"
     items = (
@@ -296,7 +272,7 @@ def _show_mistakes(evaluation: Evaluation) -> Element:
                 element(
                     "span",
                     element("bdi", mistake.id),
-                    f", {_count(mistake.tokens, 'token')}",
+                    f", {counted(mistake.tokens, 'token')}",
                     class_="origin",
                 ),
             ),
@@ -305,32 +281,12 @@ def _show_mistakes(evaluation: Evaluation) -> Element:
         for mistake in evaluation.mistakes
     )
     note = ". Look here first: a sure mistake is often a wrong label in the data."
-    return _card("Mistakes", told + note, element("ol", *items, class_="mistakes"))
+    return card("Mistakes", told + note, element("ol", *items, class_="mistakes"))
 
 
 def _show_footer(evaluation: Evaluation) -> Element:
-    quotes = " It quotes documents: treat it as you treat them." if evaluation.mistakes else ""
-    return element(
-        "footer",
-        element("p", f"Written by longform {longform.__version__}.{quotes}"),
-        element("p", "Bundle ", element("code", evaluation.bundle_digest)),
-    )
-
-
-def _card(title: str, told: str, *children: Child, class_: str = "") -> Element:
-    note = element("p", told, class_="note")
-    return element(
-        "section", element("h2", title), note, *children, class_=f"card {class_}".strip()
-    )
-
-
-def _bar(share: float, kind: str) -> Element:
-    fill = element("span", class_=kind, style=f"width:{100 * share:.2f}%")
-    return element("span", fill, class_="bar")
-
-
-def _bar_cell(share: float, text: str, kind: str) -> Element:
-    return element("td", element("div", element("span", text), _bar(share, kind)), class_="number")
+    digest = element("code", evaluation.bundle_digest)
+    return page_footer(bool(evaluation.mistakes), "Bundle ", digest)
 
 
 def _describe_certainty(evaluation: Evaluation) -> str:
@@ -357,13 +313,4 @@ def _describe_weakest(evaluation: Evaluation) -> str:
 
 def _describe_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{_significant(seconds)} s"
-
-
-def _significant(value: float) -> str:
-    """Round to what was measured: three figures at most."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{minutes} min {rest} s" if minutes else f"{significant(seconds)} s"

@@ -10,11 +10,11 @@ import numpy as np
 
 from longform.config import CleaningStep, RunConfig, SegmentSettings
 from longform.data.doctor.damage import make_damage_detector
-from longform.data.doctor.findings import EXAMPLES, Finding, counted
+from longform.data.doctor.findings import EXAMPLES, Finding
 from longform.data.doctor.scripts import KINDS, Writing, count_kinds, describe_writing
 from longform.data.reading import ReadReport
 from longform.extras import is_available
-from longform.reporting import Reporter
+from longform.reporting import Reporter, counted
 from longform.text.cleaning import Cleaner
 from longform.types import Document, Integers
 

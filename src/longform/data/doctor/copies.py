@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longform.config import RunConfig
-from longform.data.doctor.findings import EXAMPLES, Finding, counted
+from longform.data.doctor.findings import EXAMPLES, Finding
 from longform.data.duplicates import Duplicates, Leaks, find_duplicates, find_leaks
 from longform.data.sketches import sketch_documents
 from longform.data.stratification import labels_of
-from longform.reporting import Reporter
+from longform.reporting import Reporter, counted
 from longform.types import Document
 
 SHOWN = 20

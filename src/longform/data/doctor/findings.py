@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,14 +52,3 @@ class Finding:
             "advice": self.advice,
             "proposes": dict(self.proposes),
         }
-
-
-def named(values: Sequence[str], limit: int = EXAMPLES) -> str:
-    """Join the first values for a sentence, and say how many are left out."""
-    shown = ", ".join(values[:limit])
-    return shown + (f" and {len(values) - limit:,} more" if len(values) > limit else "")
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun in the right form."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from longform.data.doctor.features import count_features, weigh
-from longform.data.doctor.findings import EXAMPLES, Finding, counted
+from longform.data.doctor.findings import EXAMPLES, Finding
 from longform.data.doctor.judge import accuracy, assign_folds, cross_validate, select
 from longform.data.doctor.suspects import LEAST_DOCUMENTS, choose_judged
-from longform.reporting import Reporter
+from longform.reporting import Reporter, counted
 from longform.types import Document, Integers
 
 HEAD = 200
@@ -154,12 +154,13 @@ def _describe_head(headings: Headings) -> list[Finding]:
     best = max(headings.first_line, headings.head)
     if best < headings.majority + _ABOVE_CHANCE or best < headings.rest - _AS_GOOD:
         return []
-    part = "first line" if headings.first_line >= headings.head else f"first {HEAD} characters"
+    is_line = headings.first_line >= headings.head
+    part = "first line alone tells" if is_line else f"first {HEAD} characters alone tell"
     return [
         Finding(
             kind="telling_beginning",
             severity="warning",
-            what=f"the {part} alone tells the label as well as the {_REST:,} characters after "
+            what=f"the {part} the label as well as the {_REST:,} characters after "
             f"it: {100 * best:.1f} % against {100 * headings.rest:.1f} % (always the commonest "
             f"class: {100 * headings.majority:.1f} %)",
             count=headings.judged,

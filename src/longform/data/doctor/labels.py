@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from longform.config import RunConfig
-from longform.data.doctor.findings import EXAMPLES, Finding, counted
+from longform.data.doctor.findings import EXAMPLES, Finding
 from longform.data.label_spelling import normalize_labels
 from longform.data.labels import LabelMap
 from longform.data.stratification import WITHOUT_LABEL, labels_of
 from longform.errors import InputError
+from longform.reporting import counted
 from longform.types import Document
 
 _RARE = 10

@@ -13,7 +13,9 @@ from longform.data.doctor.findings import Finding
 from longform.data.doctor.lengths import Lengths, choose_segment_length
 
 _PATHS = ("data", "validation", "encoder")
-_COLUMN = 34
+_COLUMN = 32
+_END = "...\n"
+"""What YAML puts behind a value that stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,10 @@ class Proposal:
         """Return the file for `longform train`, a reason behind each line that has one."""
         lines = []
         for key, value in self.settings.items():
-            line = yaml.safe_dump(
-                {key: value}, allow_unicode=True, default_flow_style=None, width=1_000
-            ).rstrip("\n")
+            written = yaml.safe_dump(
+                value, allow_unicode=True, default_flow_style=True, width=float("inf")
+            )
+            line = f"{key}: {written.removesuffix(_END).rstrip()}"
             reason = self.reasons.get(key)
             lines.append(f"{line:<{_COLUMN}}  # {reason}" if reason else line)
         return "\n".join(lines) + "\n"

@@ -33,11 +33,12 @@ def find_refusals(
         repaired = repair_training(train, config.data_settings()).documents
         labels = LabelMap.from_documents(repaired)
         if validation is None:
-            hold_out(repaired, config)
-        else:
-            if config.unseen_labels == "drop":
-                validation = drop_unseen(validation, labels.names).documents
-            labels.targets(validation)
+            split = hold_out(repaired, config)
+            # Held out by time, a label may be newer than all that is learnt from.
+            labels, validation = LabelMap.from_documents(split.train), split.validation
+        if config.unseen_labels == "drop":
+            validation = drop_unseen(validation, labels.names).documents
+        labels.targets(validation)
     except InputError as error:
         return [
             Finding(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from longform.data.doctor.features import count_features, join_pair, weigh
-from longform.data.doctor.findings import EXAMPLES, Finding, counted
+from longform.data.doctor.findings import EXAMPLES, Finding
 from longform.data.doctor.judge import (
     accuracy,
     assign_folds,
@@ -21,7 +21,7 @@ from longform.data.doctor.judge import (
     to_probabilities,
 )
 from longform.extras import require
-from longform.reporting import Reporter
+from longform.reporting import Reporter, counted
 from longform.text.excerpts import make_excerpt
 from longform.types import Document, Integers
 
@@ -35,6 +35,8 @@ _MOST_CHARACTERS = 100_000_000
 _MOST_DOCUMENTS = 100_000
 _READ_AT_LEAST = 1_000
 _HIGH_SHARE = 0.02
+_ABLE = 0.6
+"""Agreement with the labels below which what a model contradicts says more about the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +205,28 @@ def _no_judges(
 def _count_issues(labels: Integers, probabilities: Any) -> int:
     cleaning = require("cleanlab.filter", "Finding suspected labels")
     # One process: others would copy the texts, and a fork beside threads can hang.
-    issues = cleaning.find_label_issues(labels, probabilities, n_jobs=1)
+    issues = cleaning.find_label_issues(labels, probabilities, filter_by="both", n_jobs=1)
     return int(issues.sum())
 
 
 def _describe(suspects: Suspects) -> list[Finding]:
-    if not suspects.likely:
+    if not suspects.worst:
         return []
+    if suspects.accuracy < _ABLE:
+        return [
+            Finding(
+                kind="weak_judge",
+                severity="note",
+                what=f"a linear model that had not seen the documents agrees with only "
+                f"{100 * suspects.accuracy:.1f} % of the labels: too weak a judge to count wrong "
+                "ones, but those it contradicts most surely are worth a look",
+                count=len(suspects.worst),
+                examples=_name(suspects.worst),
+                training="learns them as they are",
+                advice="Look at the first suspects; many alike or small classes are hard for any "
+                "model.",
+            )
+        ]
     share = suspects.likely / suspects.judged
     return [
         Finding(
@@ -220,12 +237,13 @@ def _describe(suspects: Suspects) -> list[Finding]:
             f"documents ({100 * suspects.accuracy:.1f} % agreement with the labels) is sure of "
             "another class",
             count=suspects.likely,
-            examples=tuple(
-                f"{suspect.id} ({suspect.label} → {suspect.suggested})"
-                for suspect in suspects.worst[:EXAMPLES]
-            ),
+            examples=_name(suspects.worst),
             training="learns them as they are",
             advice="Look through the suspects, likeliest first (--report shows their beginnings); "
             "correct the file where the label is wrong. --fix does not touch them.",
         )
     ]
+
+
+def _name(worst: Sequence[Suspect]) -> tuple[str, ...]:
+    return tuple(f"{s.id} ({s.label} → {s.suggested})" for s in worst[:EXAMPLES])
