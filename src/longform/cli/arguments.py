@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from longform.config import DataSettings
+    from longform.config import DataSettings, RunConfig
     from longform.inference.predictor import Predictor
     from longform.reporting import Reporter
 
@@ -77,6 +77,31 @@ def data_settings(bundle: Path, **flags: str | None) -> DataSettings:
     return read_settings(DataSettings, values)
 
 
+def resolve_config(
+    plain: list[str], assigned: list[str], flags: dict[str, str | None]
+) -> RunConfig:
+    """Lay settings over the configuration file, and flags over both.
+
+    Args:
+        plain: Arguments without a flag: a configuration file, and what follows the first setting
+            of `--set`.
+        assigned: Values of `--set`.
+        flags: Setting -> value of its flag, None where it is not given.
+
+    Raises:
+        InputError: Two configuration files.
+        ConfigError: A setting is unknown or has a value that is.
+    """
+    from longform.config import load_config, parse_assignments
+
+    files = [argument for argument in plain if "=" not in argument]
+    assignments = [argument for argument in plain if "=" in argument]
+    overrides = parse_assignments([*assignments, *assigned])
+    # A flag that is not given must not undo what the file says; `--set key=null` may.
+    overrides |= {name: value for name, value in flags.items() if value is not None}
+    return load_config(_only_config(files), overrides)
+
+
 def open_predictor(bundle: Path, backend: str, reporter: Reporter) -> Predictor:
     """Verify and open a bundle, and say what it runs on."""
     from longform.inference.predictor import load
@@ -84,3 +109,15 @@ def open_predictor(bundle: Path, backend: str, reporter: Reporter) -> Predictor:
     predictor = load(bundle, backend, reporter)
     reporter.say(f"Bundle {bundle} verified, running on {predictor.backend_info}.")
     return predictor
+
+
+def _only_config(files: list[str]) -> Path | None:
+    from longform.errors import InputError
+
+    if len(files) > 1:
+        raise InputError(
+            "A run takes one configuration file.",
+            found=", ".join(files),
+            fix="Give one YAML file; write settings as key=value.",
+        )
+    return Path(files[0]) if files else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from longform.cli.arguments import AsJson, print_json
+from longform.cli.arguments import AsJson, print_json, resolve_config
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
@@ -85,22 +85,10 @@ def train(  # noqa: PLR0913 - one argument for each flag
         "label_column": label_column,
     }
     # What follows the first setting of --set arrives among the plain arguments.
-    config = _resolve(settings or [], set_ or [], flags)
+    config = resolve_config(settings or [], set_ or [], flags)
     summary = run_training(config, ConsoleReporter(), overwrite=overwrite, restart=restart)
     if as_json:
         print_json(summary)
-
-
-def _resolve(plain: list[str], assigned: list[str], flags: dict[str, str | None]) -> RunConfig:
-    """Lay settings over the configuration file, and flags over both."""
-    from longform.config import load_config, parse_assignments
-
-    files = [argument for argument in plain if "=" not in argument]
-    assignments = [argument for argument in plain if "=" in argument]
-    overrides = parse_assignments([*assignments, *assigned])
-    # A flag that is not given must not undo what the file says; `--set key=null` may.
-    overrides |= {name: value for name, value in flags.items() if value is not None}
-    return load_config(_only_config(files), overrides)
 
 
 def run_training(
@@ -203,18 +191,6 @@ def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart
         return
     work.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(fingerprint, ensure_ascii=False, indent=2), encoding="utf-8")
-
-
-def _only_config(files: list[str]) -> Path | None:
-    from longform.errors import InputError
-
-    if len(files) > 1:
-        raise InputError(
-            "A run takes one configuration file.",
-            found=", ".join(files),
-            fix="Give one YAML file; write settings as key=value.",
-        )
-    return Path(files[0]) if files else None
 
 
 def _required(value: str | None, flag: str, what: str) -> Path:
