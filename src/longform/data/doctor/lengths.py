@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from longform.config import RunConfig, SegmentSettings
 from longform.data.doctor.findings import Finding
-from longform.errors import ConfigError, InputError
+from longform.errors import InputError
 from longform.reporting import Reporter, counted
 from longform.text.segmenter import Segmenter
 from longform.text.selection import select_segments
@@ -28,6 +28,8 @@ _LENGTHS = (128, 256, 512)
 _BINS = 24
 _WIDTH, _LAYERS = 384, 12
 _LOST = 0.02
+_WHOLE = {"segment_length", "overlap"}
+"""Settings of plans that read everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Lengths:
         tokenizer: What counted the tokens.
         characters_per_token: Mean of the sample.
         encoder: What the costs are of.
-        plans: The plans.
+        plans: The plans, the shortest segments first.
     """
 
     characters: Quantiles
@@ -214,17 +216,19 @@ def examine_lengths(
     return lengths, _describe(lengths)
 
 
-def choose_segment_length(lengths: Lengths, encoder: str) -> int:
+def choose_segment_length(p90: int, encoder: str) -> int:
     """Propose a segment length.
 
     Documents that nearly all fit one segment get one as long as they are; longer ones get 128
     tokens for `bag`, whose segments are only bags, and 256 for a pretrained encoder: attention
     within reach of a paragraph, at a cost a token that hardly differs from 128.
+
+    Args:
+        p90: Tokens that nine documents in ten stay under.
+        encoder: The setting.
     """
     usual = 128 if encoder == "bag" else 256
-    if lengths.tokens.p90 > usual:
-        return usual
-    return max(64, -(-lengths.tokens.p90 // 32) * 32)
+    return usual if p90 > usual else max(64, -(-p90 // 32) * 32)
 
 
 def _choose_sample(texts: Sequence[str], seed: int) -> list[str]:
@@ -257,97 +261,111 @@ def _compare(
 ) -> tuple[tuple[SegmentPlan, ...], Integers]:
     """Segment the sample once for each segment length, and read it by each plan."""
     own = config.segment_settings()
-    wanted = sorted({*_LENGTHS, own.segment_length})
-    if shape.positions is not None:
-        wanted = [length for length in wanted if length <= shape.positions] or wanted[:1]
-    plans: list[SegmentPlan] = []
+    longest = shape.positions or max(_LENGTHS)
+    wanted = sorted({*(length for length in _LENGTHS if length <= longest), own.segment_length})
     tokens = np.zeros(len(sample), dtype=np.int64)
-    with reporter.track("Counting tokens", len(wanted) * len(sample)) as advance:
-        for length in wanted:
-            overlap = min(own.overlap, length // 2)
-            base = own.model_copy(
-                update={
-                    "segment_length": length,
-                    "overlap": overlap,
-                    "selection": "all",
-                    "max_segments": None,
-                }
-            )
-            try:
-                segmenter = Segmenter(tokenizer, base)
-            except ConfigError:
-                # A prefix that fills the segment: no plan, and training says so by itself.
-                continue
+    plans: list[SegmentPlan] = []
+    total = (len(wanted) + 1) * len(sample)
+    with reporter.track("Counting tokens", total) as advance:
+
+        def try_length(length: int) -> None:
+            base = _whole(own, length)
+            segmenter = Segmenter(tokenizer, base)
             documents = []
-            for document in segmenter.iterate(sample):
+            for place, document in enumerate(segmenter.iterate(sample)):
                 documents.append([len(segment.token_ids) for segment in document.segments])
-                tokens[len(documents) - 1] = document.coverage.tokens_total
+                tokens[place] = document.coverage.tokens_total
                 advance(1)
-            framing = length - segmenter.capacity
-            for name, settings in _plans_of(base, own):
-                plans.append(_measure(name, settings, documents, tokens, framing, shape, own))
+            read = _Reading(documents, int(tokens.sum()), length - segmenter.capacity)
+            plans.extend(read.measure(*plan, shape, own) for plan in _plans_of(base, own))
+
+        for length in wanted:
+            try_length(length)
+        proposed = choose_segment_length(Quantiles.of(tokens).p90, config.encoder)
+        if proposed not in wanted and "segment_length" not in config.model_fields_set:
+            try_length(proposed)
+    plans.sort(key=lambda plan: plan.settings["segment_length"])
     return _relate(plans), tokens
+
+
+def _whole(own: SegmentSettings, length: int) -> SegmentSettings:
+    """Return settings that read everything in segments of another length."""
+    update = {
+        "segment_length": length,
+        "overlap": min(own.overlap, length // 2),
+        "selection": "all",
+        "max_segments": None,
+    }
+    return own.model_copy(update=update)
 
 
 def _plans_of(base: SegmentSettings, own: SegmentSettings) -> list[tuple[str, SegmentSettings]]:
     length = base.segment_length
-    named = [(f"all, {length} tokens a segment", base)]
+    plans = [(f"all, {length} tokens a segment", base)]
     if length == _LENGTHS[0]:
-        head, both = (
-            {"selection": name, "head_tokens": 512, "tail_tokens": 128}
-            for name in ("head", "head_tail")
-        )
-        named += [
-            ("head: the first 512 tokens", base.model_copy(update=head)),
-            ("head and tail: 512 + 128 tokens", base.model_copy(update=both)),
+        budgets = {"head_tokens": 512, "tail_tokens": 128}
+        plans += [
+            (name, base.model_copy(update={"selection": selection, **budgets}))
+            for selection, name in (
+                ("head", "head: the first 512 tokens"),
+                ("head_tail", "head and tail: 512 + 128 tokens"),
+            )
         ]
-    if length == own.segment_length and own not in [settings for _, settings in named]:
-        named.append(("as configured", own))
-    return named
+    if length == own.segment_length and own not in [settings for _, settings in plans]:
+        plans.append(("another, as set", own))
+    return plans
 
 
-def _measure(
-    name: str,
-    settings: SegmentSettings,
-    documents: Sequence[Sequence[int]],
-    tokens: Integers,
-    framing: int,
-    shape: EncoderShape,
-    own: SegmentSettings,
-) -> SegmentPlan:
-    read, segments, whole = 0, 0, 0
-    for lengths in documents:
-        chosen, reason = select_segments(lengths, settings)
-        segments += len(chosen)
-        whole += reason is None
-        read += sum(lengths[index] for index in chosen) - framing * len(chosen)
-    count = max(len(documents), 1)
-    keys = ("segment_length", "overlap", "selection", "head_tokens", "tail_tokens", "max_segments")
-    changed = {key: getattr(settings, key) for key in keys}
-    defaults = SegmentSettings()
-    return SegmentPlan(
-        name=name,
-        settings={
-            key: value
-            for key, value in changed.items()
-            if key == "segment_length" or value != getattr(defaults, key)
-        },
-        segments=round(segments / count, 2),
-        # Tokens that segments share by overlap are counted once in the whole.
-        coverage=round(min(read / max(int(tokens.sum()), 1), 1.0), 4),
-        whole=round(whole / count, 4),
-        padding=round(1 - min(read / max(segments * settings.segment_length, 1), 1.0), 4),
-        gigaflops=round(segments * shape.flops(settings.segment_length) / count / 1e9, 3),
-        is_configured=settings == own,
-    )
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A sample in segments of one length.
+
+    Attributes:
+        documents: Tokens of each segment of each document, special tokens included.
+        tokens: Of the texts, together.
+        framing: Tokens of a segment that are not of the text.
+    """
+
+    documents: list[list[int]]
+    tokens: int
+    framing: int
+
+    def measure(
+        self, name: str, settings: SegmentSettings, shape: EncoderShape, own: SegmentSettings
+    ) -> SegmentPlan:
+        read, segments, whole = 0, 0, 0
+        for lengths in self.documents:
+            chosen, reason = select_segments(lengths, settings)
+            segments += len(chosen)
+            whole += reason is None
+            read += sum(lengths[index] for index in chosen) - self.framing * len(chosen)
+        count = max(len(self.documents), 1)
+        defaults = SegmentSettings()
+        keys = ("overlap", "selection", "head_tokens", "tail_tokens", "max_segments")
+        changed = {key: getattr(settings, key) for key in keys}
+        return SegmentPlan(
+            name=name,
+            settings={
+                "segment_length": settings.segment_length,
+                **{k: value for k, value in changed.items() if value != getattr(defaults, k)},
+            },
+            segments=round(segments / count, 2),
+            # An overlap reads tokens twice, which is no more than all of them.
+            coverage=1.0 if whole == count else round(min(read / max(self.tokens, 1), 1.0), 4),
+            whole=round(whole / count, 4),
+            padding=round(1 - read / max(segments * settings.segment_length, 1), 4),
+            gigaflops=round(segments * shape.flops(settings.segment_length) / count / 1e9, 3),
+            is_configured=settings == own,
+        )
 
 
 def _relate(plans: list[SegmentPlan]) -> tuple[SegmentPlan, ...]:
-    complete = [plan.gigaflops for plan in plans if plan.coverage == 1] or [1.0]
-    cheapest = max(min(complete), 1e-9)
+    """State costs beside the cheapest plan that reads everything, and drop idle selections."""
+    cheapest = max(min(plan.gigaflops for plan in plans if plan.settings.keys() <= _WHOLE), 1e-9)
     return tuple(
-        SegmentPlan(**{**asdict(plan), "relative_cost": round(plan.gigaflops / cheapest, 2)})
+        replace(plan, relative_cost=round(plan.gigaflops / cheapest, 2))
         for plan in plans
+        if plan.settings.keys() <= _WHOLE or plan.coverage < 1 or plan.is_configured
     )
 
 

@@ -59,7 +59,7 @@ def propose(config: RunConfig, findings: Sequence[Finding], lengths: Lengths) ->
     settings = {key: value for key, value in settings.items() if value is not None}
     reasons: dict[str, str] = {}
     if "segment_length" not in config.model_fields_set:
-        settings["segment_length"] = choose_segment_length(lengths, config.encoder)
+        settings["segment_length"] = choose_segment_length(lengths.tokens.p90, config.encoder)
         reasons["segment_length"] = (
             f"median {lengths.tokens.median:,} tokens, 90 % under {lengths.tokens.p90:,}"
         )

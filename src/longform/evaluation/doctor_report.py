@@ -1,0 +1,392 @@
+"""A diagnosis as one HTML page in the look of the evaluation's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from longform.data.doctor.contents import FileAccount
+from longform.data.doctor.copies import Cluster
+from longform.data.doctor.examination import Diagnosis
+from longform.data.doctor.findings import Finding
+from longform.evaluation.charts import percent
+from longform.evaluation.doctor_charts import draw_headings, draw_histogram
+from longform.evaluation.markup import Child, element
+from longform.evaluation.page import bar_cell, card, page_footer, page_header, write_page
+from longform.reporting import counted
+
+_LONG_TABLE = 25
+"""Rows from which a table scrolls within its card."""
+_MARKED = (128, 256, 512)
+_LEAKS = 10
+
+
+def write_doctor_report(path: Path, diagnosis: Diagnosis) -> None:
+    """Write a diagnosis as a page for people. It quotes the beginnings of suspected documents.
+
+    Args:
+        path: File to write; one that exists is replaced.
+        diagnosis: What to show.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    name = diagnosis.files[0].report.path.name
+    write_page(
+        path,
+        f"{name}: {_verdict(diagnosis)}",
+        _show_header(name, diagnosis),
+        element(
+            "main",
+            _show_headline(diagnosis),
+            _show_findings(diagnosis.findings),
+            _show_classes(diagnosis),
+            *_show_lengths(diagnosis),
+            _show_plans(diagnosis),
+            _show_clusters(diagnosis),
+            _show_leaks(diagnosis),
+            _show_headings(diagnosis),
+            _show_writing(diagnosis),
+            _show_suspects(diagnosis),
+            _show_proposal(diagnosis),
+            _show_files(diagnosis.files),
+        ),
+        page_footer(bool(diagnosis.suspects.worst)),
+    )
+
+
+def _verdict(diagnosis: Diagnosis) -> str:
+    if not diagnosis.is_trainable:
+        return "training would refuse it"
+    grave = any(finding.severity == "warning" for finding in diagnosis.findings)
+    return "training would work, but look at the warnings" if grave else "training would work"
+
+
+def _show_header(name: str, diagnosis: Diagnosis) -> Element:
+    training = diagnosis.files[0]
+    read = training.report
+    kind = ", ".join(part for part in (read.format, read.encoding, read.compression) if part)
+    facts = [
+        counted(training.documents, "document"),
+        counted(sum(entry.train > 0 for entry in diagnosis.classes), "class", "classes"),
+        kind,
+        *(f"validation: {file.report.path.name}" for file in diagnosis.files[1:]),
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M %Z}",
+    ]
+    return page_header("longform doctor", name, facts)
+
+
+def _show_headline(diagnosis: Diagnosis) -> Element:
+    number = {
+        severity: sum(finding.severity == severity for finding in diagnosis.findings)
+        for severity in ("error", "warning", "note")
+    }
+    copies, suspects = diagnosis.copies, diagnosis.suspects
+    repeated = copies.exact + copies.near
+    documents = max(diagnosis.files[0].documents, 1)
+    tiles = [
+        ("Copies", percent(repeated / documents), f"{copies.exact:,} exact, {copies.near:,} near"),
+        (
+            "Leaks",
+            "–" if copies.leaked is None else percent(copies.leaked_share),
+            "of the validation documents stand in training"
+            if copies.leaked is not None
+            else "no validation file: training holds out its own",
+        ),
+        (
+            "Linear baseline",
+            percent(suspects.accuracy) if suspects.judged else "–",
+            "agrees with the labels of documents it has not seen"
+            if suspects.judged
+            else "; ".join(suspects.unjudged),
+        ),
+    ]
+    verdict = _verdict(diagnosis)
+    told = ", ".join(counted(count, name) for name, count in number.items() if count)
+    return element(
+        "section",
+        element(
+            "div",
+            element("h2", "Verdict"),
+            element(
+                "p",
+                element("strong", verdict[:1].upper() + verdict[1:], class_="figure verdict"),
+            ),
+            element("p", f"{told or 'Nothing found'}.", class_="note"),
+            class_="lead" if diagnosis.is_trainable else "lead refused",
+        ),
+        element(
+            "dl",
+            *(
+                element(
+                    "div",
+                    element("dt", name),
+                    element("dd", value, class_="figure"),
+                    element("dd", note, class_="note"),
+                )
+                for name, value, note in tiles
+            ),
+        ),
+        class_="headline",
+    )
+
+
+def _show_findings(findings: Sequence[Finding]) -> Element:
+    if not findings:
+        return card("Findings", "There is none.")
+    items = (
+        element(
+            "li",
+            element(
+                "p",
+                element("span", finding.severity, class_="severity"),
+                element("b", finding.what[:1].upper() + finding.what[1:]),
+            ),
+            element("p", f"Such as {', '.join(finding.examples)}", class_="note", dir="auto")
+            if finding.examples
+            else None,
+            element(
+                "p",
+                element("span", "Training ", class_="note"),
+                f"{finding.training}. ",
+                element("span", "Advice ", class_="note"),
+                finding.advice,
+            ),
+            class_=finding.severity,
+        )
+        for finding in findings
+    )
+    told = "The gravest first, with what training does about each under the settings given."
+    return card("Findings", told, element("ol", *items, class_="findings"))
+
+
+def _show_classes(diagnosis: Diagnosis) -> Element:
+    classes = diagnosis.classes
+    sided = len(diagnosis.files) > 1
+    most = max((entry.train for entry in classes), default=1) or 1
+    other = max((entry.validation or 0 for entry in classes), default=1) or 1
+    rows = (
+        element(
+            "tr",
+            element("th", entry.label, scope="row", dir="auto"),
+            bar_cell(entry.train / most, f"{entry.train:,}", "f1"),
+            bar_cell((entry.validation or 0) / other, f"{entry.validation or 0:,}", "part")
+            if sided
+            else None,
+            **({} if entry.train and entry.validation != 0 else {"class_": "absent"}),
+        )
+        for entry in classes
+    )
+    names = ("Class", "Documents", "Validation") if sided else ("Class", "Documents")
+    told = "The largest first."
+    if sided:
+        told += " Faint where one side has none."
+    return card("Classes", told, _table(names, rows, len(classes)))
+
+
+def _show_lengths(diagnosis: Diagnosis) -> tuple[Element, Element]:
+    lengths = diagnosis.lengths
+    characters, tokens = lengths.characters, lengths.tokens
+    proposed = diagnosis.proposal.settings.get("segment_length", 0)
+    marks = [
+        (float(length), f"{length}, proposed" if length == proposed else f"{length}")
+        for length in sorted({*_MARKED, proposed})
+    ]
+    part = "" if lengths.sampled == lengths.documents else f" of {lengths.sampled:,} documents"
+    return (
+        card(
+            "Length in characters",
+            f"Median {characters.median:,}, 90% under {characters.p90:,}, "
+            f"longest {characters.longest:,}.",
+            draw_histogram(
+                lengths.character_histogram,
+                [(characters.median, "median"), (characters.p90, "90%")],
+                "characters",
+            ),
+            class_="half",
+        ),
+        card(
+            "Length in tokens",
+            f"Median {tokens.median:,}, 90% under {tokens.p90:,}, longest {tokens.longest:,}"
+            f"{part}, by {lengths.tokenizer}. Lines: segment lengths.",
+            draw_histogram(lengths.token_histogram, marks, "tokens"),
+            class_="half",
+        ),
+    )
+
+
+def _show_plans(diagnosis: Diagnosis) -> Element:
+    lengths = diagnosis.lengths
+    proposed = {"segment_length": diagnosis.proposal.settings.get("segment_length")}
+    dearest = max(plan.relative_cost for plan in lengths.plans)
+    rows = []
+    for plan in lengths.plans:
+        mark = "as set" if plan.is_configured else ""
+        mark = "proposed" if plan.settings == proposed else mark
+        rows.append(
+            element(
+                "tr",
+                element(
+                    "th",
+                    plan.name,
+                    element("span", mark, class_="mark") if mark else None,
+                    scope="row",
+                ),
+                element("td", f"{plan.segments:,.1f}", class_="number"),
+                bar_cell(plan.coverage, percent(plan.coverage), "f1"),
+                bar_cell(plan.whole, percent(plan.whole), "part"),
+                bar_cell(plan.relative_cost / dearest, f"{plan.relative_cost:.2f}×", "support"),
+            )
+        )
+    names = ("Plan", "Segments", "Tokens read", "Read whole", "Cost")
+    whole = next(plan for plan in lengths.plans if plan.relative_cost == 1)
+    told = (
+        f"What reading them so covers, and what it costs: 1× is {whole.gigaflops:,.1f} GFLOP a "
+        f"document in {lengths.encoder}, padding included."
+    )
+    return card("Ways to read the documents", told, _table(names, rows, len(rows)))
+
+
+def _show_clusters(diagnosis: Diagnosis) -> Element | None:
+    copies = diagnosis.copies
+    if not copies.largest:
+        return None
+    most = len(copies.largest[0].ids)
+    rows = (_show_cluster(cluster, most) for cluster in copies.largest)
+    told = f"The largest of {counted(copies.clusters, 'cluster')} of documents that repeat each "
+    told += "other. Copies stay on one side of the split; more labels than one contradict."
+    names = ("First documents", "Documents", "Kind", "Labels")
+    return card("Copies", told, _table(names, rows, len(copies.largest)))
+
+
+def _show_cluster(cluster: Cluster, most: int) -> Element:
+    labels = ", ".join(f"{label} {count:,}" for label, count in cluster.labels.items())
+    kind = "word for word" if cluster.exact else "nearly"
+    return element(
+        "tr",
+        element("th", ", ".join(cluster.ids[:3]), scope="row", dir="auto"),
+        bar_cell(len(cluster.ids) / most, f"{len(cluster.ids):,}", "support"),
+        element("td", kind),
+        element(
+            "td", labels, dir="auto", **({"class_": "said"} if len(cluster.labels) > 1 else {})
+        ),
+    )
+
+
+def _show_leaks(diagnosis: Diagnosis) -> Element | None:
+    copies = diagnosis.copies
+    if not copies.leaked:
+        return None
+    rows = (
+        element(
+            "tr",
+            element("th", leak.validation, scope="row", dir="auto"),
+            element("td", leak.train, dir="auto"),
+            bar_cell(leak.similarity, percent(leak.similarity), "wrong"),
+        )
+        for leak in copies.leaks[:_LEAKS]
+    )
+    told = f"{copies.leaked:,} validation documents stand in training, {copies.leaked_exact:,} "
+    told += "word for word. Similarity: Jaccard, of runs of 12 characters."
+    return card("Leaks", told, _table(("Validation", "Training", "Similarity"), rows, _LEAKS))
+
+
+def _show_headings(diagnosis: Diagnosis) -> Element | None:
+    headings = diagnosis.headings
+    if not headings.judged:
+        return None
+    told = (
+        f"Cross-validated accuracy of a linear model on {headings.judged:,} documents. A beginning "
+        "that does as well as the rest may be a header that new documents will not have."
+    )
+    return card("What do the beginnings tell?", told, draw_headings(headings), class_="half")
+
+
+def _show_writing(diagnosis: Diagnosis) -> Element:
+    total = max(sum(diagnosis.writing.documents.values()), 1)
+    writing = [
+        element(
+            "tr",
+            element("th", name, scope="row"),
+            bar_cell(count / total, f"{count:,}", "f1"),
+        )
+        for name, count in diagnosis.writing.documents.items()
+    ]
+    cleaning = [
+        element(
+            "tr",
+            element("th", element("code", step), scope="row"),
+            bar_cell(share, percent(share), "support"),
+        )
+        for step, share in diagnosis.cleaning.items()
+        if share
+    ]
+    tables: list[Child] = [_table(("Writing", "Documents"), writing, len(writing))]
+    if cleaning:
+        tables.append(_table(("Cleaning step", "Would change"), cleaning, len(cleaning)))
+    told = "The main script of each document, and how many documents a cleaning step changes."
+    half = "half" if diagnosis.headings.judged else ""
+    return card("Writing", told, *tables, class_=half)
+
+
+def _show_suspects(diagnosis: Diagnosis) -> Element:
+    suspects = diagnosis.suspects
+    if not suspects.judged:
+        return card("Suspected labels", f"Not judged: {'; '.join(suspects.unjudged)}.")
+    left = "; ".join(f"{count:,} {reason}" for reason, count in suspects.unjudged.items())
+    told = (
+        f"A linear model that had not seen them contradicts {suspects.likely:,} of "
+        f"{suspects.judged:,} labels for sure"
+        f"{f' (not judged: {left})' if left else ''}. The likeliest errors first; what the model "
+        "suggests is no truth either."
+    )
+    items = (
+        element(
+            "li",
+            element(
+                "p",
+                element("b", suspect.label, class_="said", dir="auto"),
+                " rather ",
+                element("b", suspect.suggested, class_="meant", dir="auto"),
+                element(
+                    "span",
+                    element("bdi", suspect.id),
+                    f", quality {suspect.quality:.2f}",
+                    class_="origin",
+                ),
+            ),
+            element("blockquote", suspect.excerpt, dir="auto"),
+        )
+        for suspect in suspects.worst
+    )
+    return card("Suspected labels", told, element("ol", *items, class_="mistakes"))
+
+
+def _show_proposal(diagnosis: Diagnosis) -> Element:
+    told = "For longform train; it settles what the findings propose and keeps what was set."
+    content = element("pre", element("code", diagnosis.proposal.as_yaml()))
+    return card("Proposed configuration", told, content)
+
+
+def _show_files(files: Sequence[FileAccount]) -> Element:
+    lines: list[Child] = []
+    for file in files:
+        report = file.report
+        lines.append(element("h3", report.path.name, dir="auto"))
+        lines.append(element("p", f"{file.documents:,} documents of {report.rows:,} rows."))
+        for reason, rows in file.skipped_by_reason().items():
+            named = ", ".join(rows[:10]) + (", ..." if len(rows) > 10 else "")
+            lines.append(element("p", f"Skipped, {reason}: {len(rows):,} (rows {named})"))
+        lines += [element("p", note) for note in report.notes]
+    return card("Files", "How they were read.", *lines)
+
+
+def _table(names: Sequence[str], rows: Iterable[Element], count: int) -> Element:
+    table = element(
+        "table",
+        element("thead", element("tr", *(element("th", name, scope="col") for name in names))),
+        element("tbody", *rows),
+    )
+    return element("div", table, class_="scroll") if count > _LONG_TABLE else table
