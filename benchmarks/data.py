@@ -46,7 +46,7 @@ READING_GOAL = 50.0
 MEMORY_GOAL = 1.1
 """Most memory for ten times the file."""
 
-_CALL_CHARACTERS = 200_000
+_CALL_CHARACTERS = 400_000
 _VOCABULARY_DOCUMENTS = 300
 _VOCABULARY_SIZE = 20_000
 
@@ -67,6 +67,20 @@ class Measurement:
     best: float
     median: float
     per_processor_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """What share of the tokenizer's speed each whole way reaches.
+
+    Attributes:
+        wall: By the clock: what the goal is about.
+        processor: By processor time: what other programs take does not count, and neither does
+            what work on both cores at once gains.
+    """
+
+    wall: dict[str, float]
+    processor: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +156,7 @@ def make_work(
     tokenizer = segmenter.tokenizer
     work: dict[str, Callable[[], None]] = {
         "tokenizer alone, one call": lambda: encode_in_calls(tokenizer, sentences, sys.maxsize),
-        "tokenizer alone, calls of 200,000 characters": lambda: encode_in_calls(
+        "tokenizer alone, calls of 400,000 characters": lambda: encode_in_calls(
             tokenizer, sentences, _CALL_CHARACTERS
         ),
     }
@@ -165,8 +179,8 @@ def make_work(
 
 def measure(
     work: dict[str, Callable[[], None]], megabytes: float, repeats: int
-) -> tuple[list[Measurement], dict[str, list[float]]]:
-    """Do all work in turns; return the speeds, and for each work the seconds of every round."""
+) -> tuple[list[Measurement], Ratios]:
+    """Do all work in turns, so that a busy moment of the machine hits none alone."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     processor: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repeats):
@@ -184,11 +198,11 @@ def measure(
         )
         for name, times in seconds.items()
     ]
-    return found, seconds
+    return found, Ratios(compare(seconds), compare(processor))
 
 
 def compare(seconds: dict[str, list[float]]) -> dict[str, float]:
-    """Return the speed of each whole way over the tokenizer's, the median of the rounds.
+    """Return the tokenizer's time over that of each whole way, the median of the rounds.
 
     The tokenizer counts with the better of its two ways in that round.
     """
@@ -235,18 +249,19 @@ def measure_memory(
     return found
 
 
-def print_table(
-    results: Sequence[Measurement], ratios: dict[str, float], memory: Sequence[Memory]
-) -> None:
+def print_table(results: Sequence[Measurement], ratios: Ratios, memory: Sequence[Memory]) -> None:
     """Print one line per measurement, and what misses its goal."""
-    print(f"{'':46} {'MB/s best':>10} {'median':>8} {'per CPU s':>10} {'of tokenizer':>13}")
+    print(
+        f"{'':46} {'MB/s best':>10} {'median':>8} {'per CPU s':>10} {'of tokenizer':>13} {'CPU':>5}"
+    )
     for item in results:
-        ratio = ratios.get(item.work)
+        ratio = ratios.wall.get(item.work)
+        share = "" if ratio is None else f"{ratio:13.0%} {ratios.processor[item.work]:5.0%}"
         missed = ratio is not None and ratio < GOAL
         missed = missed or (item.work.endswith(": read") and item.best < READING_GOAL)
         print(
             f"{item.work:46} {item.best:10.2f} {item.median:8.2f} {item.per_processor_second:10.2f}"
-            f" {'' if ratio is None else f'{ratio:.0%}':>13}{'  misses the goal' if missed else ''}"
+            f" {share}{'  misses the goal' if missed else ''}"
         )
     if memory:
         print(f"\n{'peak memory, MB':46} {'1x':>10} {'10x':>8} {'ratio':>10}")
@@ -262,7 +277,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, help="a labelled data file; default: made up")
-    parser.add_argument("--documents", type=int, default=400, help="documents that are used")
+    parser.add_argument("--documents", type=int, default=300, help="documents that are used")
     parser.add_argument("--tokenizer", type=Path, help="a tokenizer.json; default: one is trained")
     parser.add_argument("--segment-length", type=int, default=256, help="tokens of a segment")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
@@ -297,11 +312,10 @@ def main() -> None:
         segmenter = Segmenter(TextTokenizer.from_file(path), settings)
         paths = write_files(folder, documents, 1)
         work = make_work(documents, paths, segmenter)
-        results, seconds = measure(work, megabytes, arguments.repeats)
+        results, ratios = measure(work, megabytes, arguments.repeats)
         memory = []
         if not arguments.no_memory and Path("/proc/self/status").is_file():
             memory = measure_memory(paths, write_files(folder, documents, 10), path)
-    ratios = compare(seconds)
     machine = describe_machine()
     print_machine(machine)
     print(
@@ -325,7 +339,7 @@ def main() -> None:
             "segment_length": arguments.segment_length,
             "repeats": arguments.repeats,
             "goals": {"of_tokenizer": GOAL, "reading": READING_GOAL, "memory": MEMORY_GOAL},
-            "of_tokenizer": ratios,
+            "of_tokenizer": asdict(ratios),
             "results": [asdict(item) for item in results],
             "memory": [asdict(item) for item in memory],
         }

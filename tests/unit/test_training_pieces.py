@@ -339,6 +339,14 @@ def test_bag_learns_its_vocabulary_and_starts_small():
         assert table.weight.std() > 0.03
 
 
+def test_bag_learns_its_vocabulary_from_cleaned_texts():
+    texts = ["<table>合同</table>\u200b１"] * 9
+    for cleaning, learnt in (((), True), (("html",), False)):
+        config = RunConfig(bag_dimension=8, bag_vocabulary=300, cleaning=cleaning)
+        _, tokenizer = initialize(config, LABELS, iter(texts))
+        assert (tokenizer.unknown_id not in tokenizer.encode(["<table>"])[0]) == learnt
+
+
 def test_recurrent_weights_start_orthogonal_and_biases_at_zero():
     model, _ = initialize(RunConfig(aggregator="lstm", bag_dimension=8), LABELS, iter(CORPUS))
     layer = model.head.aggregator.forward_layers[0]

@@ -34,7 +34,7 @@ from longform.types import (
 SEGMENTER_VERSION = 1
 """Raised when the same text and settings would give other segments; stored in every bundle."""
 
-_BATCH_CHARACTERS = 200_000
+_BATCH_CHARACTERS = 400_000
 """Characters handed to the tokenizer at once. They are enough to run in parallel, and few enough
 that what the tokenizer returns, some hundred bytes a token, stays small, and that work on
 neighbouring batches overlaps."""
