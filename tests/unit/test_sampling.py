@@ -231,7 +231,7 @@ def test_the_user_is_told_how_batches_are_made():
     plan = corpus_plan(token_budget=1024, hard_share=0.25)
     text = plan.describe()
     assert f"{plan.batches_per_epoch:,} an epoch" in text
-    assert "25 % of them, after epoch 1, by their loss" in text
+    assert "from epoch 2 on, 25 % are drawn by their loss" in text
     alone = int((plan.sizes.prod(axis=1) > 1024).sum())
     assert alone > 0
     assert f"{alone:,} documents are larger than train_batch_tokens (1,024)" in text

@@ -55,7 +55,7 @@ class Recording(LongTextTrainer):
 def trainer_in(folder, **settings) -> Recording:
     torch.manual_seed(0)
     config = LongTextConfig(bag_dimension=WIDTH, dropout=0.0, aggregator="mean", num_labels=2)
-    values = {"num_train_epochs": 4, "save_total_limit": 9, "early_stopping_patience": 9}
+    values = {"num_train_epochs": 3, "save_total_limit": 9, "early_stopping_patience": 9}
     return Recording(
         HeadModel(Head(config)),
         RunConfig(**values | settings),
@@ -87,13 +87,13 @@ def test_no_plan_is_made_where_no_setting_asks_for_one(tmp_path):
 def test_r35_a_continued_run_sees_the_batches_of_one_that_was_not_interrupted(tmp_path, settings):
     whole = trainer_in(tmp_path / "whole", **settings)
     whole.fit(Reporter())
-    per_epoch = len(whole.steps) // 4
-    assert all(len(whole.steps[epoch * per_epoch :]) % per_epoch == 0 for epoch in range(4))
-    checkpoint = f"checkpoint-{2 * per_epoch}"
+    per_epoch = len(whole.steps) // 3
+    assert len(whole.steps) == 3 * per_epoch
+    checkpoint = f"checkpoint-{per_epoch}"
     shutil.copytree(tmp_path / "whole" / checkpoint, tmp_path / "again" / checkpoint)
     again = trainer_in(tmp_path / "again", **settings)
     again.fit(Reporter())
-    assert again.steps == whole.steps[2 * per_epoch :]
+    assert again.steps == whole.steps[per_epoch:]
     assert whole.steps[:per_epoch] != whole.steps[per_epoch : 2 * per_epoch]
     found, expected = again.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -119,7 +119,7 @@ def test_the_rate_of_learning_counts_on_as_many_steps_as_there_are(tmp_path):
     trainer.fit(Reporter())
     assert trainer.state.global_step == trainer.state.max_steps
     assert trainer.lr_scheduler.get_last_lr() == [0.0, 0.0]
-    assert sum(map(len, trainer.steps)) == 4 * DOCUMENTS
+    assert sum(map(len, trainer.steps)) == 3 * DOCUMENTS
 
 
 def test_a_run_continued_in_the_middle_of_an_epoch_skips_what_it_has_seen(tmp_path):
@@ -144,6 +144,72 @@ def test_sizes_are_what_a_step_reads():
 
 
 # The losses
+
+
+def weights_after_a_step(folder, labels: np.ndarray, batch: int, **settings) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    config = LongTextConfig(bag_dimension=WIDTH, dropout=0.0, aggregator="mean", num_labels=2)
+    documents = vectors()
+    model = HeadModel(Head(config))
+    values = {"max_steps": 1, "learning_rate": 0.1, "warmup_steps": 0, "class_weights": "auto"}
+    trainer = LongTextTrainer(
+        model,
+        RunConfig(
+            **values | settings,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=-(-DOCUMENTS // batch),
+            lr_scheduler_type="constant",
+        ),
+        folder,
+        CPU,
+        Reporter(),
+        train_dataset=VectorDataset(documents.vectors, documents.positions, labels),
+        eval_dataset=VectorDataset(documents.vectors, documents.positions, labels),
+        data_collator=collate_vectors,
+    )
+    trainer.train()
+    assert trainer.state.global_step == 1
+    return [value.clone() for value in model.state_dict().values()]
+
+
+class Listening(Reporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def test_r15_the_weights_of_classes_are_said(tmp_path):
+    reporter = Listening()
+    LongTextTrainer(
+        HeadModel(Head(LongTextConfig(bag_dimension=WIDTH, aggregator="mean", num_labels=2))),
+        RunConfig(class_weights="auto"),
+        tmp_path,
+        CPU,
+        reporter,
+        train_dataset=vectors(),
+        data_collator=collate_vectors,
+        eval_dataset=vectors(),
+    )
+    # 18 documents of one class and 6 of the other.
+    (line,) = reporter.lines
+    assert "0.667 for the most frequent class to 2 for the rarest" in line
+
+
+@pytest.mark.parametrize("settings", [{}, {"focal_gamma": 2.0}, {"label_smoothing_factor": 0.1}])
+@pytest.mark.parametrize("several", [False, True])
+def test_b37_accumulated_gradients_are_those_of_one_batch_for_every_loss(
+    tmp_path, settings, several
+):
+    labels = np.arange(DOCUMENTS) % 4 // 3
+    if several:
+        labels = np.stack([labels > 0, np.arange(DOCUMENTS) % 3 > 0], axis=1)
+    whole = weights_after_a_step(tmp_path / "whole", labels, DOCUMENTS, **settings)
+    parts = weights_after_a_step(tmp_path / "parts", labels, 7, **settings)
+    for found, expected in zip(parts, whole, strict=True):
+        # Adam divides by the size of the gradient, so entries of almost no gradient differ most.
+        assert torch.allclose(found, expected, atol=2e-3)
 
 
 def test_losses_count_from_the_next_epoch_on_and_the_latest_counts():

@@ -102,14 +102,16 @@ class BatchPlan:
         drawn = np.array([document for batch in batches for document in batch])
         padded = sum(self.cost(batch) for batch in batches)
         real = int(self.sizes[drawn].prod(axis=1).sum())
-        ways = ["drawn so that all classes come equally often"] * (self.probabilities is not None)
-        if self.hard_share > 0:
-            ways.append(f"{100 * self.hard_share:.0f} % of them, after epoch 1, by their loss")
+        fewest, most = min(map(len, batches)), max(map(len, batches))
         text = (
-            f"Batches: {self.batches_per_epoch:,} an epoch, of {min(map(len, batches)):,} to "
-            f"{max(map(len, batches)):,} documents{', ' if ways else ''}{'; '.join(ways)}; "
+            f"Batches: {self.batches_per_epoch:,} an epoch, of "
+            f"{f'{fewest:,} to ' if fewest < most else ''}{most:,} documents, "
             f"{100 * (1 - real / padded):.1f} % padding"
         )
+        if self.probabilities is not None:
+            text += "; drawn so that all classes come equally often"
+        if self.hard_share > 0:
+            text += f"; from epoch 2 on, {100 * self.hard_share:.0f} % are drawn by their loss"
         if self.token_budget is not None:
             alone = int((self.sizes.prod(axis=1) > self.token_budget).sum())
             if alone:

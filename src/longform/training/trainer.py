@@ -124,7 +124,7 @@ class LongTextTrainer(Trainer):
         reporter: Reporter,
         **kwargs: Any,
     ) -> None:
-        self._loss = _loss(config, kwargs["train_dataset"].labels)
+        self._loss = _loss(config, kwargs["train_dataset"].labels, reporter)
         super().__init__(
             model=model,
             args=_arguments(config, folder, device),
@@ -239,12 +239,17 @@ def _arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArgum
     )
 
 
-def _loss(config: RunConfig, labels: Targets) -> LossFunction:
-    return build_loss(
-        config,
-        "multi_label_classification" if labels.ndim == 2 else "single_label_classification",
-        class_weights(labels) if config.class_weights == "auto" else None,
-    )
+def _loss(config: RunConfig, labels: Targets, reporter: Reporter) -> LossFunction:
+    weights = None
+    if config.class_weights == "auto":
+        weights = class_weights(labels)
+        reporter.say(
+            f"Class weights: {weights.min():.3g} for the most frequent class to "
+            f"{weights.max():.3g} for the rarest."
+        )
+    if labels.ndim == 2:
+        return build_loss(config, "multi_label_classification", weights)
+    return build_loss(config, "single_label_classification", weights)
 
 
 def _use_bf16(config: RunConfig, device: Device) -> bool:
