@@ -26,6 +26,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
+from longform.backends.base import Backend
 from longform.backends.choice import machine_name
 from longform.backends.torch import TorchBackend
 from longform.config import RunConfig, load_config
@@ -33,10 +34,14 @@ from longform.data.readers import read_documents
 from longform.data.samples import generate_documents
 from longform.data.splits import k_folds, stratified_split
 from longform.evaluation.metrics import accuracy, macro_f1
+from longform.export.encoders import EncoderExports, fastest_encoder
 from longform.inference.neural import NeuralScorer
+from longform.models import LongTextClassifier
+from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
-from longform.training.fit import fit
-from longform.types import Document, Integers
+from longform.training.fit import TrainedModel, fit
+from longform.training.vectors import VectorStore, default_cache_folder
+from longform.types import Document, Floats, Integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +115,43 @@ def neural(
 ) -> list[list[str]]:
     """Train a model of longform and return its answers for each test part."""
     split = stratified_split(train, 0.1, config.seed)
+    opened: list[Backend] = []
     with tempfile.TemporaryDirectory() as folder:
-        trained = fit(config, split.train, split.validation, Path(folder))
-    segmenter = Segmenter(trained.tokenizer, config.segment_settings())
-    scorer = NeuralScorer(segmenter, TorchBackend(trained.model))
+
+        def open_encoder(model: LongTextClassifier, digest: str, precision: str) -> Backend:
+            exports = EncoderExports(model, digest, Path(folder))
+            opened.append(fastest_encoder(model, exports, precision, Reporter()))
+            return opened[0]
+
+        trained = fit(config, split.train, split.validation, Path(folder), None, open_encoder)
+    scorer = NeuralScorer(
+        Segmenter(trained.tokenizer, config.segment_settings()), TorchBackend(trained.model)
+    )
     answers = []
     for test in tests:
-        chosen = [trained.rule.decide(scorer.score(part).logits) for part in _parts(test)]
+        chosen = [
+            trained.rule.decide(score(trained, scorer, part, opened)) for part in _parts(test)
+        ]
         answers.append([trained.labels.names[row] for row in np.concatenate(chosen)])
     return answers
+
+
+def score(
+    trained: TrainedModel,
+    scorer: NeuralScorer,
+    documents: Sequence[Document],
+    opened: Sequence[Backend],
+) -> Floats:
+    """Return logits; a frozen encoder's vectors are found from earlier folds and seeds."""
+    if not opened:
+        return scorer.score(documents).logits
+    (encoder,) = opened
+    segmented = scorer.segment(documents)
+    key = [trained.encoder_digest, trained.config.token_pooling, encoder.info.precision]
+    size, budget = encoder.info.vector_size, encoder.token_budget
+    with VectorStore(default_cache_folder(), key, size, budget) as store:
+        vectors = store.vectors(segmented, encoder.encode, scorer.segmenter.tokenizer.pad_id)
+        return scorer.score_readings(vectors, [item.positions for item in segmented])
 
 
 def _parts(documents: Sequence[Document], size: int = 256) -> Iterator[Sequence[Document]]:

@@ -245,6 +245,7 @@ def test_extras_named_by_the_guard_install_the_library():
         "sklearn": "scikit-learn",
         "google.protobuf": "protobuf",
         "google_crc32c": "google-crc32c",
+        "scipy.sparse": "scipy",
     }
     for library, extra in EXTRA_OF_LIBRARY.items():
         installed = {canonicalize_name(Requirement(line).name) for line in extras[extra]}

@@ -53,19 +53,13 @@ def predict(  # noqa: PLR0913 - one argument for each flag
     as_json: AsJson = False,
 ) -> None:
     """Classify texts given as arguments or on standard input, or all documents of a file."""
-    from longform.errors import InputError
     from longform.inference.bulk import predict_file
     from longform.reporting import ConsoleReporter
     from longform.types import Document
 
     reporter = ConsoleReporter()
-    if input_ is not None:
-        if output is None or texts:
-            raise InputError(
-                "A file of documents needs a file for the answers.",
-                found="--input without --output" if output is None else "--input and texts",
-                fix="Give both --input and --output, and no texts.",
-            )
+    _check_usage(texts, input_, output)
+    if input_ is not None and output is not None:
         settings = data_settings(
             bundle,
             text_column=text_column,
@@ -80,12 +74,6 @@ def predict(  # noqa: PLR0913 - one argument for each flag
         if as_json:
             print_json(summary)
         return
-    if not texts and sys.stdin.isatty():
-        raise InputError(
-            "There must be something to classify.",
-            found="no text, no --input and nothing on standard input",
-            fix="Give texts as arguments, or --input FILE --output FILE.",
-        )
     with open_predictor(bundle, backend, reporter) as predictor:
         given = texts or [sys.stdin.read()]
         documents = [
@@ -97,6 +85,23 @@ def predict(  # noqa: PLR0913 - one argument for each flag
         return
     for prediction in predictions:
         _print(prediction, top_k)
+
+
+def _check_usage(texts: list[str] | None, input_: Path | None, output: Path | None) -> None:
+    from longform.errors import InputError
+
+    if input_ is not None and (output is None or texts):
+        raise InputError(
+            "A file of documents needs a file for the answers.",
+            found="--input without --output" if output is None else "--input and texts",
+            fix="Give both --input and --output, and no texts.",
+        )
+    if input_ is None and not texts and sys.stdin.isatty():
+        raise InputError(
+            "There must be something to classify.",
+            found="no text, no --input and nothing on standard input",
+            fix="Give texts as arguments, or --input FILE --output FILE.",
+        )
 
 
 def _as_dict(prediction: Prediction, top_k: int | None) -> dict[str, Any]:

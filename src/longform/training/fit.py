@@ -105,22 +105,21 @@ def fit(
     started = time.perf_counter()
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
-    targets = labels.targets(train), labels.targets(validation)
+    held_out = labels.targets(validation)
     device = pick_device()
     reporter.say(f"Device: {device.name} ({device.reason}).")
     model, tokenizer = initialize(config, labels, _texts(train))
     segmenter = Segmenter(tokenizer, config.segment_settings())
-    pairs = config.text_pair_column is not None
     parts = [
-        _segment(segmenter, documents, ids, pairs, reporter)
-        for documents, ids in zip((train, validation), targets, strict=True)
+        _segment(segmenter, documents, targets, reporter)
+        for documents, targets in ((train, labels.targets(train)), (validation, held_out))
     ]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
     run = _Run(model, config, segmenter, folder, device, reporter)
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
     trainer.fit(reporter)
-    validation_result = trainer.validate()
+    judged = trainer.validate()
     summary = {
         "documents": len(train),
         "validation_documents": len(validation),
@@ -136,8 +135,8 @@ def fit(
         labels=labels,
         config=config,
         encoder_digest=weights_digest(model.encoder),
-        metrics=validation_result.metrics,
-        rule=_rule(labels, validation_result),
+        metrics=judged.metrics,
+        rule=_rule(labels, judged),
         summary=summary,
     )
 
@@ -172,9 +171,10 @@ def _segment(
     segmenter: Segmenter,
     documents: Sequence[Document],
     labels: Targets,
-    pairs: bool,
     reporter: Reporter,
 ) -> _Part:
+    # All documents are alike in this: `segment_documents` refuses one that is not.
+    pairs = bool(documents) and documents[0].text_pair is not None
     segmented = []
     with reporter.track("Segmenting", len(documents)) as advance:
         for result in segment_documents(segmenter, documents, pairs=pairs):
