@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from longform.reporting import Reporter
+
 _ROWS, _WIDTH, _REPEATS = 1_024, 768, 8
 
 
@@ -25,8 +27,14 @@ class Device:
     reason: str
 
 
-def pick_device() -> Device:
-    """Choose the device that trains: a GPU where torch sees one, else the CPU."""
+def pick_device(reporter: Reporter) -> Device:
+    """Choose the device that trains, a GPU where torch sees one, else the CPU; and say it."""
+    device = _choose()
+    reporter.say(f"Device: {device.name} ({device.reason}).")
+    return device
+
+
+def _choose() -> Device:
     if torch.cuda.is_available():
         supported = torch.cuda.is_bf16_supported()
         return Device("cuda", supported, f"{torch.cuda.get_device_name()} is present")

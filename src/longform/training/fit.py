@@ -106,8 +106,7 @@ def fit(
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
     held_out = labels.targets(validation)
-    device = pick_device()
-    reporter.say(f"Device: {device.name} ({device.reason}).")
+    device = pick_device(reporter)
     model, tokenizer = initialize(config, labels, _texts(train))
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [
