@@ -90,7 +90,9 @@ def test_r01_the_whole_file_decides_and_not_its_beginning(tmp_path):
     place=st.integers(0, 30),
     block=st.integers(8, 300),
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_r03_a_utf8_line_in_gb18030_is_found_with_blocks_of_any_size(
     tmp_path, monkeypatch, lines, place, block
 ):

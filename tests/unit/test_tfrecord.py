@@ -92,7 +92,9 @@ def test_features_of_all_kinds_are_told_by_content(tmp_path, packed):
 
 
 @given(position=st.integers(0, 10_000), change=st.integers(1, 255))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_changed_byte_is_found_and_its_record_named(tmp_path, position, change):
     records = [record(example(text=f"第{n}行的正文", label="甲")) for n in range(3)]
     content = bytearray(b"".join(records))
@@ -105,7 +107,9 @@ def test_any_changed_byte_is_found_and_its_record_named(tmp_path, position, chan
 
 
 @given(kept=st.integers(1, 10_000))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_cut_is_found_but_one_between_records(tmp_path, kept):
     records = [record(example(text=f"第{n}行的正文", label="甲")) for n in range(3)]
     content = b"".join(records)

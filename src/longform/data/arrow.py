@@ -16,6 +16,8 @@ from longform.extras import require
 
 _ROWS = 64
 """Rows that are Python objects at once; documents are long."""
+FAULTS = (OSError, MemoryError, OverflowError, UnicodeError, ValueError)
+"""What pyarrow raises beside its own errors, which are read from damaged or unusual files."""
 
 
 def open_arrow(source: Source) -> Table:
@@ -29,31 +31,33 @@ def open_arrow(source: Source) -> Table:
     if source.kind == "arrow file":
         refuse_packed(source.path, source.compression, "An Arrow file")
     with _open_reader(source, None) as reader:
-        schema = reader.schema
+        names, class_names = tuple(reader.schema.names), read_class_names(reader.schema)
 
     def read(columns: tuple[str, ...]) -> Iterator[Row]:
-        return _iterate_rows(source, [name for name in columns if name in schema.names])
+        return _iterate_rows(source, [name for name in columns if name in names])
 
-    return Table(
-        format="arrow",
-        columns=tuple(schema.names),
-        read=read,
-        class_names=read_class_names(schema),
-    )
+    return Table(format="arrow", columns=names, read=read, class_names=class_names)
 
 
 def read_class_names(schema: Any) -> Mapping[str, tuple[str, ...]]:
     """Return the label names that Hugging Face `datasets` keeps in a schema, by column."""
-    content = (schema.metadata or {}).get(b"huggingface")
-    if content is None:
+    content = (schema.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = json.loads(content)["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        # Metadata of another make says nothing about classes.
         return {}
-    features = json.loads(content).get("info", {}).get("features") or {}
     found = {}
-    for name, feature in features.items():
+    for name, feature in features.items() if isinstance(features, dict) else ():
         inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
             found[name] = tuple(map(str, inner.get("names") or ()))
     return found
+
+
+def describe_fault(error: Exception) -> str:
+    """Return what pyarrow says in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager
@@ -73,10 +77,10 @@ def _open_reader(source: Source, columns: list[str] | None) -> Iterator[Any]:
             options = library.IpcReadOptions(included_fields=fields)
             with library.open_file(file, options=options) as reader:
                 yield reader
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, *FAULTS) as error:
         raise InputError(
             "An Arrow file must be whole.",
-            found=f"{source.path}: {' '.join(str(error).split())}",
+            found=f"{source.path}: {describe_fault(error)}",
             fix="Copy or write it again.",
         ) from error
 
@@ -86,6 +90,8 @@ def _iterate_rows(source: Source, columns: list[str]) -> Iterator[Row]:
     with _open_reader(source, columns) as reader:
         for batch in _iterate_batches(reader):
             wanted = batch.select(columns)
+            # Offsets that point outside a damaged batch would crash the process.
+            wanted.validate(full=True)
             for start in range(0, len(batch), _ROWS):
                 for values in wanted.slice(start, _ROWS).to_pylist():
                     number += 1

@@ -29,6 +29,8 @@ _MARKED_FORMS = {
     **dict.fromkeys(("utf-32-le", "utf-32-be"), "utf-32"),
 }
 
+_NOT_OF_FILES = {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
+
 
 def detect_encoding(open_binary: OpenBinary, path: Path, *, tolerant: bool = False) -> Detected:
     """Find the encoding in which every byte of a stream can be read.
@@ -93,7 +95,11 @@ def find_codec(name: str, head: bytes = b"") -> str:
     except (LookupError, UnicodeError, ValueError):
         codec = None
     # base64, zlib and the like are codecs too; only a private field tells them apart.
-    if codec is None or not getattr(codec, "_is_text_encoding", True):
+    if (
+        codec is None
+        or codec.name.replace("-", "_") in _NOT_OF_FILES
+        or not getattr(codec, "_is_text_encoding", True)
+    ):
         wanted = name.lower().replace("-", "_")
         near = get_close_matches(wanted, [*aliases, *aliases.values()], n=3)
         raise InputError(

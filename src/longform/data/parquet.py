@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from longform.data.arrow import read_class_names
+from longform.data.arrow import FAULTS, describe_fault, read_class_names
 from longform.data.compression import refuse_packed
 from longform.data.sources import Source
 from longform.data.tables import Row, Table
@@ -30,18 +30,14 @@ def open_parquet(source: Source) -> Table:
     try:
         with _open_file(source) as file:
             schema = file.schema_arrow
-    except (pyarrow.ArrowException, OSError) as error:
+            names, class_names = tuple(schema.names), read_class_names(schema)
+    except (pyarrow.ArrowException, *FAULTS) as error:
         raise _describe(source, error) from error
 
     def read(columns: tuple[str, ...]) -> Iterator[Row]:
-        return _iterate_rows(source, [name for name in columns if name in schema.names])
+        return _iterate_rows(source, [name for name in columns if name in names])
 
-    return Table(
-        format="parquet",
-        columns=tuple(schema.names),
-        read=read,
-        class_names=read_class_names(schema),
-    )
+    return Table(format="parquet", columns=names, read=read, class_names=class_names)
 
 
 def _open_file(source: Source) -> Any:
@@ -56,16 +52,18 @@ def _iterate_rows(source: Source, columns: list[str]) -> Iterator[Row]:
     try:
         with _open_file(source) as file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
+                # Bytes that are not UTF-8 are allowed in by those who write them.
+                batch.validate(full=True)
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(number, values)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, *FAULTS) as error:
         raise _describe(source, error) from error
 
 
 def _describe(source: Source, error: Exception) -> InputError:
     return InputError(
         "A parquet file must be whole.",
-        found=f"{source.path}: {' '.join(str(error).split())}",
+        found=f"{source.path}: {describe_fault(error)}",
         fix="Copy or write it again.",
     )

@@ -109,13 +109,16 @@ class Source:
         with translate_system_errors(self.path):
             try:
                 yield
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 raise self._describe_bytes(error) from error
 
-    def _describe_bytes(self, error: UnicodeDecodeError) -> InputError:
-        encoding = self.encoding or error.encoding
-        place = locate_fault(self.open_binary, encoding)
-        place = place or f"byte 0x{error.object[error.start]:02x}"
+    def _describe_bytes(self, error: UnicodeError) -> InputError:
+        encoding = self.encoding or "text"
+        place = "what it holds"
+        # Some codecs say no more than that they cannot go on.
+        if isinstance(error, UnicodeDecodeError):
+            found = locate_fault(self.open_binary, encoding)
+            place = found or f"byte 0x{error.object[error.start]:02x}"
         if self.detected and encoding_by_mark(self._head()) is None:
             return InputError(
                 "A file must keep to one encoding and must not change while it is read.",
