@@ -49,8 +49,8 @@ def is_available(library: str) -> bool:
     return (not package or is_available(package)) and importlib.util.find_spec(library) is not None
 
 
-def require(library: str, purpose: str) -> ModuleType:
-    """Import an optional library or say how to install it.
+def check_installed(library: str, purpose: str) -> None:
+    """Say how to install an optional library where it is missing, without importing it.
 
     Args:
         library: Import name, a key of `EXTRA_OF_LIBRARY`.
@@ -66,6 +66,19 @@ def require(library: str, purpose: str) -> ModuleType:
             found="it is not installed",
             fix=f"Run: pip install 'longform[{extra}]'",
         )
+
+
+def require(library: str, purpose: str) -> ModuleType:
+    """Import an optional library or say how to install it.
+
+    Args:
+        library: Import name, a key of `EXTRA_OF_LIBRARY`.
+        purpose: What needs it, as the subject of a sentence, for example "Reading parquet".
+
+    Raises:
+        MissingExtraError: The library is not installed.
+    """
+    check_installed(library, purpose)
     for name in _REPORTING_HOME:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     return importlib.import_module(library)

@@ -111,14 +111,14 @@ def run_training(
     """
     from longform.bundle import check_output
     from longform.data.preparation import prepare_data
-    from longform.extras import require
+    from longform.extras import check_installed
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
+    for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
+        check_installed(library, "Training")
     data = _required(config.data, "--data", "the training file")
     prepared = prepare_data(data, config, reporter)
-    for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
-        require(library, "Training")
     # Imported here: only training needs torch, and it takes seconds to load.
     from longform.export.bundles import write_bundle
     from longform.export.encoders import EncoderExports, fastest_encoder
