@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from longform.config import DataSettings
-from longform.data.columns import ColumnChoice
-from longform.data.headers import find_headerless_columns
+from longform.data.files.columns import ColumnChoice
+from longform.data.files.headers import find_headerless_columns
 from longform.data.readers import read_documents
 from longform.errors import InputError
 

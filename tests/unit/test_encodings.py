@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from longform.config import DataSettings
 from longform.data import census
-from longform.data.encodings import find_codec
+from longform.data.files.encodings import find_codec
+from longform.data.files.sources import open_source
 from longform.data.readers import ReadResult, read_documents
-from longform.data.sources import open_source
 from longform.errors import InputError
 
 SIMPLIFIED = "研究人员提出了一种新的长文本分类方法，在法院判决书上的准确率比基线高出三个百分点。"

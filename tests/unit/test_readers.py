@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from longform.config import DataSettings
 from longform.data import delimited, json_rows
+from longform.data.files.sources import open_source
 from longform.data.readers import DocumentReader, ReadResult, iterate_rows, read_documents
-from longform.data.sources import open_source
 from longform.errors import InputError, MissingExtraError
 from longform.types import Document
 

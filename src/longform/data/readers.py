@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from longform.config import DataSettings
-from longform.data.columns import ID_COLUMN, ColumnChoice
-from longform.data.formats import open_table
-from longform.data.label_fields import UnusableRowError
-from longform.data.label_spelling import normalize_labels
-from longform.data.mappings import open_rows
-from longform.data.reading import (
+from longform.data.files.columns import ID_COLUMN, ColumnChoice
+from longform.data.files.formats import open_table
+from longform.data.files.label_fields import UnusableRowError
+from longform.data.files.mappings import open_rows
+from longform.data.files.reading import (
     ReadReport,
     ReadResult,
     SkippedRow,
     describe_repeats,
     describe_skipped,
 )
-from longform.data.row_checks import RowChecks
-from longform.data.rows import DocumentBuilder
-from longform.data.sources import Source, open_source
-from longform.data.tables import Row, Table
+from longform.data.files.row_checks import RowChecks
+from longform.data.files.rows import DocumentBuilder
+from longform.data.files.sources import Source, open_source
+from longform.data.files.tables import Row, Table
+from longform.data.label_spelling import normalize_labels
 from longform.errors import InputError
 from longform.types import Document
 

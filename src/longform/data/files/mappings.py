@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from longform.data.tables import Row, Table
+from longform.data.files.tables import Row, Table
 from longform.errors import InputError
 
 

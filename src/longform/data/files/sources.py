@@ -9,16 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from longform.data.census import MARK
-from longform.data.compression import SUFFIXES, Compression, compression_by_magic, open_unpacked
-from longform.data.encodings import (
+from longform.data.files.census import MARK
+from longform.data.files.compression import (
+    SUFFIXES,
+    Compression,
+    compression_by_magic,
+    open_unpacked,
+)
+from longform.data.files.encodings import (
     detect_encoding,
     encoding_by_mark,
     encoding_by_zeros,
     find_codec,
     locate_fault,
 )
-from longform.data.tfrecord import starts_tfrecord
+from longform.data.files.tfrecord import starts_tfrecord
 from longform.errors import InputError
 
 Kind = Literal[

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from longform.data.columns import ColumnChoice
-from longform.data.tables import Table
+from longform.data.files.columns import ColumnChoice
+from longform.data.files.tables import Table
 from longform.types import Document
 
 _LARGE = 1 << 20

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longform.config import ProblemType
-from longform.data.tables import Format
+from longform.data.files.tables import Format
 from longform.types import Document
 
 _ROWS_NAMED = 5

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from longform.config import DataSettings, ProblemType
-from longform.data.json_rows import name_type
+from longform.data.files.json_rows import name_type
 from longform.errors import InputError
 
 VISIBLE = re.compile(

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from longform.data.arrow import FAULTS, describe_fault, read_class_names
-from longform.data.compression import refuse_packed
-from longform.data.sources import Source
-from longform.data.tables import Row, Table
+from longform.data.files.arrow import FAULTS, describe_fault, read_class_names
+from longform.data.files.compression import refuse_packed
+from longform.data.files.sources import Source
+from longform.data.files.tables import Row, Table
 from longform.errors import InputError
 from longform.extras import require
 

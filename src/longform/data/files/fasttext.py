@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from longform.data.json_rows import iterate_lines
-from longform.data.sources import Source
-from longform.data.tables import Row, Table
+from longform.data.files.json_rows import iterate_lines
+from longform.data.files.sources import Source
+from longform.data.files.tables import Row, Table
 
 LABEL_PREFIX = "__label__"
 

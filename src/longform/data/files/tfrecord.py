@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from longform.data.tables import LONGEST_FIELD, Row, Table
+from longform.data.files.tables import LONGEST_FIELD, Row, Table
 from longform.errors import InputError
 from longform.extras import is_available, require
 
 if TYPE_CHECKING:
-    from longform.data.sources import Source
+    from longform.data.files.sources import Source
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-from longform.data.compression import refuse_packed
-from longform.data.sources import Source
-from longform.data.tables import Row, Table
+from longform.data.files.compression import refuse_packed
+from longform.data.files.sources import Source
+from longform.data.files.tables import Row, Table
 from longform.errors import InputError
 from longform.extras import require
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from longform.data.census import MARKER
-from longform.data.compression import SUFFIXES
-from longform.data.sources import Source, open_source
-from longform.data.tables import LONGEST_FIELD, Row, Table
+from longform.data.files.census import MARKER
+from longform.data.files.compression import SUFFIXES
+from longform.data.files.sources import Source, open_source
+from longform.data.files.tables import LONGEST_FIELD, Row, Table
 from longform.errors import InputError
 
 _NAMED = 3

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from longform.data.sources import Source
-from longform.data.tables import LONGEST_FIELD, Row, Table
+from longform.data.files.sources import Source
+from longform.data.files.tables import LONGEST_FIELD, Row, Table
 from longform.errors import InputError
 
 _BLOCK = 1 << 16

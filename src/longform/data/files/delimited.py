@@ -7,10 +7,10 @@ import io
 from collections.abc import Iterator
 from contextlib import suppress
 
-from longform.data.census import MARKER
-from longform.data.headers import find_headerless_columns
-from longform.data.sources import Source
-from longform.data.tables import LONGEST_FIELD, Row, Table
+from longform.data.files.census import MARKER
+from longform.data.files.headers import find_headerless_columns
+from longform.data.files.sources import Source
+from longform.data.files.tables import LONGEST_FIELD, Row, Table
 from longform.errors import InputError
 
 _SEPARATORS = (",", "\t", ";", "|")

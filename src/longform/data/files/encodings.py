@@ -10,7 +10,7 @@ from encodings.aliases import aliases
 from pathlib import Path
 from typing import BinaryIO
 
-from longform.data.census import Census, Detected
+from longform.data.files.census import Census, Detected
 from longform.errors import InputError
 
 OpenBinary = Callable[[], AbstractContextManager[BinaryIO]]

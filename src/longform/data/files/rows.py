@@ -11,11 +11,11 @@ from datetime import date, time
 from typing import Any
 
 from longform.config import DataSettings
-from longform.data.census import MARKER
-from longform.data.columns import ID_COLUMN, ColumnChoice
-from longform.data.json_rows import name_type
-from longform.data.label_fields import VISIBLE, LabelFields, UnusableRowError, is_missing
-from longform.data.tables import Row, Table
+from longform.data.files.census import MARKER
+from longform.data.files.columns import ID_COLUMN, ColumnChoice
+from longform.data.files.json_rows import name_type
+from longform.data.files.label_fields import VISIBLE, LabelFields, UnusableRowError, is_missing
+from longform.data.files.tables import Row, Table
 from longform.types import Document
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

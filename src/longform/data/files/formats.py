@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from longform.data.arrow import open_arrow
-from longform.data.delimited import open_delimited
-from longform.data.excel import open_excel
-from longform.data.fasttext import LABEL_PREFIX, open_fasttext
-from longform.data.json_rows import iterate_json_array, iterate_json_lines
-from longform.data.parquet import open_parquet
-from longform.data.sources import Kind, Source
-from longform.data.tables import ReadRows, Row, Table
-from longform.data.text_folder import open_folder
-from longform.data.tfrecord import open_tfrecord
+from longform.data.files.arrow import open_arrow
+from longform.data.files.delimited import open_delimited
+from longform.data.files.excel import open_excel
+from longform.data.files.fasttext import LABEL_PREFIX, open_fasttext
+from longform.data.files.json_rows import iterate_json_array, iterate_json_lines
+from longform.data.files.parquet import open_parquet
+from longform.data.files.sources import Kind, Source
+from longform.data.files.tables import ReadRows, Row, Table
+from longform.data.files.text_folder import open_folder
+from longform.data.files.tfrecord import open_tfrecord
 
 _JSON_SUFFIXES = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _JSON_START = re.compile(r'(\[\s*)?\{\s*"')

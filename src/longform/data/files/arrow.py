@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from longform.data.compression import refuse_packed
-from longform.data.sources import Source
-from longform.data.tables import Row, Table
+from longform.data.files.compression import refuse_packed
+from longform.data.files.sources import Source
+from longform.data.files.tables import Row, Table
 from longform.errors import InputError
 from longform.extras import require
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from charset_normalizer import from_bytes
 
-from longform.data.charsets import CHARSETS, Charset, count_characters
+from longform.data.files.charsets import CHARSETS, Charset, count_characters
 from longform.errors import InputError
 
 MARKER = "\udcff"
