@@ -188,7 +188,7 @@ def _table_of_suspects(diagnosis: Diagnosis) -> Table:
         table.add_column(name, overflow="fold", justify="right" if name == "quality" else "left")
     for suspect in diagnosis.suspects.worst[:_SUSPECTS]:
         table.add_row(
-            Text(suspect.id), Text(suspect.label), Text(suspect.suggested), f"{suspect.quality:.2f}"
+            Text(suspect.id), Text(suspect.label), Text(suspect.suggested), f"{suspect.quality:.3f}"
         )
     return table
 

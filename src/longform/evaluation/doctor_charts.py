@@ -15,7 +15,7 @@ _WIDTH, _HEIGHT = 520, 190
 _LEFT, _TOP = 8, 40
 _LABEL_UNIT = 6.6
 """Pixels of half a Chinese character at the size of ticks."""
-_BAR_LEFT, _BAR_ROW = 178, 34
+_BAR_LEFT, _BAR_ROW = 196, 34
 
 
 def draw_histogram(histogram: Histogram, marks: Sequence[tuple[float, str]], unit: str) -> Element:

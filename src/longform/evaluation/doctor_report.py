@@ -49,8 +49,9 @@ def write_doctor_report(path: Path, diagnosis: Diagnosis) -> None:
             _show_leaks(diagnosis),
             _show_headings(diagnosis),
             _show_writing(diagnosis),
-            _show_suspects(diagnosis),
             _show_proposal(diagnosis),
+            _show_cleaning(diagnosis),
+            _show_suspects(diagnosis),
             _show_files(diagnosis.files),
         ),
         page_footer(bool(diagnosis.suspects.worst)),
@@ -115,7 +116,7 @@ def _show_headline(diagnosis: Diagnosis) -> Element:
                 element("strong", verdict[:1].upper() + verdict[1:], class_="figure verdict"),
             ),
             element("p", f"{told or 'Nothing found'}.", class_="note"),
-            class_="lead" if diagnosis.is_trainable else "lead refused",
+            class_="judgement" if diagnosis.is_trainable else "judgement refused",
         ),
         element(
             "dl",
@@ -306,29 +307,33 @@ def _show_headings(diagnosis: Diagnosis) -> Element | None:
 
 def _show_writing(diagnosis: Diagnosis) -> Element:
     total = max(sum(diagnosis.writing.documents.values()), 1)
-    writing = [
+    rows = (
         element(
             "tr",
             element("th", name, scope="row"),
             bar_cell(count / total, f"{count:,}", "f1"),
         )
         for name, count in diagnosis.writing.documents.items()
-    ]
-    cleaning = [
+    )
+    mixed = len(diagnosis.writing.mixed)
+    told = "The main script of each document."
+    told += f" {counted(mixed, 'document')} with a fifth or more in a second one." if mixed else ""
+    table = _table(("Writing", "Documents"), rows, len(diagnosis.writing.documents))
+    return card("Writing", told, table, class_="half" if diagnosis.headings.judged else "")
+
+
+def _show_cleaning(diagnosis: Diagnosis) -> Element:
+    rows = [
         element(
             "tr",
             element("th", element("code", step), scope="row"),
             bar_cell(share, percent(share), "support"),
         )
         for step, share in diagnosis.cleaning.items()
-        if share
     ]
-    tables: list[Child] = [_table(("Writing", "Documents"), writing, len(writing))]
-    if cleaning:
-        tables.append(_table(("Cleaning step", "Would change"), cleaning, len(cleaning)))
-    told = "The main script of each document, and how many documents a cleaning step changes."
-    half = "half" if diagnosis.headings.judged else ""
-    return card("Writing", told, *tables, class_=half)
+    told = "Share of the documents that each step would change, most of them steps that are off."
+    table = _table(("Step", "Documents"), rows, len(rows))
+    return card("Cleaning", told, table, class_="half")
 
 
 def _show_suspects(diagnosis: Diagnosis) -> Element:
@@ -353,7 +358,7 @@ def _show_suspects(diagnosis: Diagnosis) -> Element:
                 element(
                     "span",
                     element("bdi", suspect.id),
-                    f", quality {suspect.quality:.2f}",
+                    f", quality {suspect.quality:.3f}",
                     class_="origin",
                 ),
             ),
@@ -367,7 +372,7 @@ def _show_suspects(diagnosis: Diagnosis) -> Element:
 def _show_proposal(diagnosis: Diagnosis) -> Element:
     told = "For longform train; it settles what the findings propose and keeps what was set."
     content = element("pre", element("code", diagnosis.proposal.as_yaml()))
-    return card("Proposed configuration", told, content)
+    return card("Proposed configuration", told, content, class_="half")
 
 
 def _show_files(files: Sequence[FileAccount]) -> Element:

@@ -12,7 +12,7 @@ from longform.config import CleaningStep, RunConfig, SegmentSettings
 from longform.data.doctor.damage import make_damage_detector
 from longform.data.doctor.findings import EXAMPLES, Finding
 from longform.data.doctor.scripts import KINDS, Writing, count_kinds, describe_writing
-from longform.data.reading import ReadReport
+from longform.data.files.reading import ReadReport
 from longform.extras import is_available
 from longform.reporting import Reporter, counted
 from longform.text.cleaning import Cleaner

@@ -19,7 +19,7 @@ SHOWN = 20
 """Clusters and leaks that are listed."""
 _INFLATED = 0.005
 _KEPT = {
-    "keep": "keeps them; copies stay on one side of the held-out split",
+    "keep": "keeps them, and what it holds out has no copy in it",
     "drop": "keeps the first of each and says how many it drops (duplicates: drop)",
 }
 _CONFLICTS = {
@@ -215,9 +215,9 @@ def _describe_repeats(
                 f"{counted(len(copies.largest[0].ids), 'document')}",
                 count=copies.near,
                 examples=copies.largest[0].ids[:EXAMPLES],
-                training="keeps them on one side of the held-out split"
+                training="keeps them; none is held out while another is trained on"
                 if together
-                else "may put them on both sides of the held-out split",
+                else "keeps them; one may be held out while another is trained on",
                 advice="Look at the largest clusters: templates and amended versions are often "
                 "meant, several exports of one document are not.",
                 proposes={"near_duplicates": "together"},

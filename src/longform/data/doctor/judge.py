@@ -24,7 +24,7 @@ Scores = NDArray[np.float32]
 FOLDS = 5
 _ALPHA = 5e-5
 _EPOCHS = 4
-_LEAST_STEPS = 20_000
+_LEAST_STEPS = 4_000
 _MOST_EPOCHS = 40
 _TEMPERATURES = np.geomspace(0.05, 20, 60)
 

@@ -194,7 +194,7 @@ def examine_lengths(
     """
     characters = np.array([len(text) for text in texts], dtype=np.int64)
     sample = _choose_sample(texts, config.seed)
-    name = f"the tokenizer of {config.encoder}"
+    name = f"the tokenizer of {Path(config.encoder).name}"
     if tokenizer is None:
         tokenizer = train_tokenizer(_limited(sample), config.bag_vocabulary)
         name = "the tokenizer that 'bag' trains, here on a part of these texts"

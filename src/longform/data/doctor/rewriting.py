@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from longform.config import DataSettings
-from longform.data.formats import open_table
+from longform.data.files.formats import open_table
+from longform.data.files.sources import open_source
+from longform.data.files.tables import Row
 from longform.data.readers import ReadResult
-from longform.data.sources import open_source
-from longform.data.tables import Row
 from longform.errors import InputError
 from longform.types import Document
 
