@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from longform.config import DataSettings
-from longform.data import compression
+from longform.data.files import compression
 from longform.data.readers import DocumentReader, read_documents
 from longform.errors import InputError, MissingExtraError
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longform.config import DataSettings
-from longform.data import json_rows
+from longform.data.files import json_rows
 from longform.data.readers import documents_from_rows, read_documents
 from longform.errors import InputError
 

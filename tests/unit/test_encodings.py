@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longform.config import DataSettings
-from longform.data import census
+from longform.data.files import census
 from longform.data.files.encodings import find_codec
 from longform.data.files.sources import open_source
 from longform.data.readers import ReadResult, read_documents

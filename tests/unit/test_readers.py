@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longform.config import DataSettings
-from longform.data import delimited, json_rows
+from longform.data.files import delimited, json_rows
 from longform.data.files.sources import open_source
 from longform.data.readers import DocumentReader, ReadResult, iterate_rows, read_documents
 from longform.errors import InputError, MissingExtraError

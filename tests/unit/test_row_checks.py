@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from longform.data import row_checks
+from longform.data.files import row_checks
 from longform.data.readers import read_documents
 
 

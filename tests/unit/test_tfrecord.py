@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longform.config import DataSettings
-from longform.data import tfrecord
+from longform.data.files import tfrecord
 from longform.data.readers import read_documents
 from longform.errors import InputError, MissingExtraError
 
