@@ -28,6 +28,7 @@ _LENGTHS = (128, 256, 512)
 _BINS = 24
 _WIDTH, _LAYERS = 384, 12
 _LOST = 0.02
+_SELECTING = ("selection", "head_tokens", "tail_tokens", "max_segments")
 _WHOLE = {"segment_length", "overlap"}
 """Settings of plans that read everything."""
 
@@ -290,13 +291,17 @@ def _compare(
 
 def _whole(own: SegmentSettings, length: int) -> SegmentSettings:
     """Return settings that read everything in segments of another length."""
+    defaults = SegmentSettings()
     update = {
         "segment_length": length,
         "overlap": min(own.overlap, length // 2),
-        "selection": "all",
-        "max_segments": None,
+        **{key: getattr(defaults, key) for key in _SELECTING},
     }
     return own.model_copy(update=update)
+
+
+def _reads_all(settings: SegmentSettings) -> bool:
+    return settings.selection == "all" and settings.max_segments is None
 
 
 def _plans_of(base: SegmentSettings, own: SegmentSettings) -> list[tuple[str, SegmentSettings]]:
@@ -311,7 +316,8 @@ def _plans_of(base: SegmentSettings, own: SegmentSettings) -> list[tuple[str, Se
                 ("head_tail", "head and tail: 512 + 128 tokens"),
             )
         ]
-    if length == own.segment_length and own not in [settings for _, settings in plans]:
+    is_listed = _reads_all(own) or own in [settings for _, settings in plans]
+    if length == own.segment_length and not is_listed:
         plans.append(("another, as set", own))
     return plans
 
@@ -341,8 +347,7 @@ class _Reading:
             read += sum(lengths[index] for index in chosen) - self.framing * len(chosen)
         count = max(len(self.documents), 1)
         defaults = SegmentSettings()
-        keys = ("overlap", "selection", "head_tokens", "tail_tokens", "max_segments")
-        changed = {key: getattr(settings, key) for key in keys}
+        changed = {key: getattr(settings, key) for key in ("overlap", *_SELECTING)}
         return SegmentPlan(
             name=name,
             settings={
@@ -355,7 +360,8 @@ class _Reading:
             whole=round(whole / count, 4),
             padding=round(1 - read / max(segments * settings.segment_length, 1), 4),
             gigaflops=round(segments * shape.flops(settings.segment_length) / count / 1e9, 3),
-            is_configured=settings == own,
+            is_configured=settings == own
+            or (_reads_all(own) and settings == _whole(own, own.segment_length)),
         )
 
 

@@ -205,7 +205,7 @@ def _no_judges(
 def _count_issues(labels: Integers, probabilities: Any) -> int:
     cleaning = require("cleanlab.filter", "Finding suspected labels")
     # One process: others would copy the texts, and a fork beside threads can hang.
-    issues = cleaning.find_label_issues(labels, probabilities, filter_by="both", n_jobs=1)
+    issues = cleaning.find_label_issues(labels, probabilities, n_jobs=1)
     return int(issues.sum())
 
 
