@@ -19,6 +19,8 @@ from longform.reporting import counted
 
 _LONG_TABLE = 25
 """Rows from which a table scrolls within its card."""
+_WIDE_TABLE = 4
+"""Columns from which a table is scrolled rather than squeezed on a small screen."""
 _MARKED = (128, 256, 512)
 _LEAKS = 10
 
@@ -191,10 +193,7 @@ def _show_lengths(diagnosis: Diagnosis) -> tuple[Element, Element]:
     lengths = diagnosis.lengths
     characters, tokens = lengths.characters, lengths.tokens
     proposed = diagnosis.proposal.settings.get("segment_length", 0)
-    marks = [
-        (float(length), f"{length}, proposed" if length == proposed else f"{length}")
-        for length in sorted({*_MARKED, proposed})
-    ]
+    marks = [(float(length), f"{length}") for length in sorted({*_MARKED, proposed})]
     part = "" if lengths.sampled == lengths.documents else f" of {lengths.sampled:,} documents"
     return (
         card(
@@ -211,7 +210,7 @@ def _show_lengths(diagnosis: Diagnosis) -> tuple[Element, Element]:
         card(
             "Length in tokens",
             f"Median {tokens.median:,}, 90% under {tokens.p90:,}, longest {tokens.longest:,}"
-            f"{part}, by {lengths.tokenizer}. Lines: segment lengths.",
+            f"{part}, by {lengths.tokenizer}. Lines: segment lengths; {proposed} is proposed.",
             draw_histogram(lengths.token_histogram, marks, "tokens"),
             class_="half",
         ),
@@ -269,7 +268,7 @@ def _show_cluster(cluster: Cluster, most: int) -> Element:
         "tr",
         element("th", ", ".join(cluster.ids[:3]), scope="row", dir="auto"),
         bar_cell(len(cluster.ids) / most, f"{len(cluster.ids):,}", "support"),
-        element("td", kind),
+        element("td", kind, class_="word"),
         element(
             "td", labels, dir="auto", **({"class_": "said"} if len(cluster.labels) > 1 else {})
         ),
@@ -393,5 +392,6 @@ def _table(names: Sequence[str], rows: Iterable[Element], count: int) -> Element
         "table",
         element("thead", element("tr", *(element("th", name, scope="col") for name in names))),
         element("tbody", *rows),
+        **({"class_": "wide"} if len(names) >= _WIDE_TABLE else {}),
     )
-    return element("div", table, class_="scroll") if count > _LONG_TABLE else table
+    return element("div", table, class_="sheet scroll" if count > _LONG_TABLE else "sheet")

@@ -196,7 +196,8 @@ def _describe_repeats(
                 kind="exact_duplicates",
                 severity="warning" if copies.exact >= 0.01 * len(train) else "note",
                 what=f"{counted(copies.exact, 'document')} "
-                f"({100 * copies.exact / len(train):.1f} %) repeat an earlier one word for word",
+                f"({100 * copies.exact / len(train):.1f} %) {_repeat(copies.exact)} an "
+                "earlier one word for word",
                 count=copies.exact,
                 examples=tuple(repeats[:EXAMPLES]),
                 training=_KEPT[config.duplicates],
@@ -210,8 +211,9 @@ def _describe_repeats(
             Finding(
                 kind="near_duplicates",
                 severity="note" if together else "warning",
-                what=f"{counted(copies.near, 'further document')} nearly repeat an earlier one; "
-                f"the largest of {counted(copies.clusters, 'cluster')} has "
+                what=f"{counted(copies.near, 'further document')} nearly "
+                f"{_repeat(copies.near)} an earlier one; the largest of "
+                f"{counted(copies.clusters, 'cluster')} has "
                 f"{counted(len(copies.largest[0].ids), 'document')}",
                 count=copies.near,
                 examples=copies.largest[0].ids[:EXAMPLES],
@@ -224,6 +226,10 @@ def _describe_repeats(
             )
         )
     return findings
+
+
+def _repeat(documents: int) -> str:
+    return "repeats" if documents == 1 else "repeat"
 
 
 def _describe_conflicts(

@@ -143,11 +143,13 @@ def diagnose(
         lengths, found = examine_lengths(texts, config, tokenizer, shape, reporter)
         findings += found
     clusters = copies.duplicates.cluster_ids
+    # A label in another spelling is a finding of its own, not a wrong label.
+    respelled, _ = normalize_labels(documents)
     with clock.time("suspects"):
-        suspects, found = find_suspects(documents, clusters, workers, reporter, config.seed)
+        suspects, found = find_suspects(respelled, clusters, workers, reporter, config.seed)
         findings += found
     with clock.time("headings"):
-        headings, found = examine_headings(documents, clusters, workers, reporter, config.seed)
+        headings, found = examine_headings(respelled, clusters, workers, reporter, config.seed)
         findings += found
     with clock.time("refusals"):
         findings += find_refusals(documents, others, config, findings)

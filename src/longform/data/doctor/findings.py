@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from longform.reporting import counted
+
 Severity = Literal["error", "warning", "note"]
 """`error`: training refuses; `warning`: the model or its figures suffer; `note`: good to know."""
 
+_SINGULAR = {"classes": "class"}
 EXAMPLES = 5
 """Documents or rows that a finding names."""
 
@@ -38,6 +41,11 @@ class Finding:
     unit: str = "documents"
     examples: tuple[str, ...] = ()
     proposes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def amount(self) -> str:
+        """The count with its unit."""
+        return counted(self.count, _SINGULAR.get(self.unit, self.unit.removesuffix("s")), self.unit)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON types."""

@@ -68,7 +68,7 @@ def propose(config: RunConfig, findings: Sequence[Finding], lengths: Lengths) ->
             given = key in config.model_fields_set and key != "cleaning"
             if not given and key not in reasons and value != getattr(config, key):
                 settings[key] = value
-                reasons[key] = f"{finding.kind.replace('_', ' ')}: {finding.count:,} {finding.unit}"
+                reasons[key] = f"{finding.kind.replace('_', ' ')}: {finding.amount}"
     # What is proposed must be accepted.
     RunConfig.model_validate(settings)
     order = [*_PATHS, *(key for key in RunConfig.model_fields if key not in _PATHS)]

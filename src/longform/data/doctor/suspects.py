@@ -29,7 +29,7 @@ LEAST_DOCUMENTS = 40
 """Documents below which a model of them is no judge."""
 LEAST_IN_CLASS = 3
 """Texts of a class below which its documents are not judged: the model would hardly know it."""
-SHOWN = 50
+SHOWN = 30
 """Suspects that are described, the likeliest first."""
 _MOST_CHARACTERS = 100_000_000
 _MOST_DOCUMENTS = 100_000
