@@ -154,6 +154,22 @@ def test_documents_of_tiny_classes_are_left_out_and_counted():
     assert sum(unjudged.values()) == 1
 
 
+def test_texts_of_a_corpus_beyond_the_limit_are_cut_and_it_is_said(monkeypatch):
+    monkeypatch.setattr("longform.data.doctor.suspects._MOST_CHARACTERS", 20_000)
+    monkeypatch.setattr("longform.data.doctor.suspects._READ_AT_LEAST", 50)
+    documents = relabel(make_documents(150), range(0, 150, 21))
+    suspects, (finding,) = suspects_of(documents)
+    assert 100 < suspects.read_characters < 150
+    assert f"of which it reads {suspects.read_characters} characters" in finding.what
+
+
+def test_of_very_many_documents_a_sample_is_judged_and_counted(monkeypatch):
+    monkeypatch.setattr("longform.data.doctor.suspects._MOST_DOCUMENTS", 100)
+    suspects, _ = suspects_of(make_documents(150))
+    assert suspects.judged == 100
+    assert suspects.unjudged == {"beyond the sample that is judged": 50}
+
+
 def headings_of(documents):
     headings, findings = examine_headings(documents, apart(documents), 2, Reporter(), 1)
     return headings, {finding.kind: finding for finding in findings}

@@ -101,14 +101,14 @@ def _examine(
     sources = [data] + ([Path(config.validation)] if config.validation else [])
     if fix is not None:
         check_fix_target(fix, sources)
+    if report is not None:
+        _prepare_report(report, sources)
     encoder = _open_encoder(config.encoder)
     train, validation = _read(data, config, reporter)
     diagnosis = diagnose(train, validation, config, encoder, granted_threads(), reporter)
     if report is not None:
         from longform.evaluation.doctor_report import write_doctor_report
 
-        _check_report_target(report, sources)
-        report.parent.mkdir(parents=True, exist_ok=True)
         write_doctor_report(report, diagnosis)
     fixed = None
     if fix is not None:
@@ -141,7 +141,8 @@ def _read(
     return train, read_documents(Path(config.validation), settings)
 
 
-def _check_report_target(report: Path, sources: list[Path]) -> None:
+def _prepare_report(report: Path, sources: list[Path]) -> None:
+    """Refuse a place that the report cannot be written to, before anything long begins."""
     from longform.errors import InputError
 
     if any(report.resolve() == source.resolve() for source in sources):
@@ -150,6 +151,14 @@ def _check_report_target(report: Path, sources: list[Path]) -> None:
             found=f"{report}",
             fix="Choose another name for --report.",
         )
+    try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            "The report must be written to a folder that is there or can be made.",
+            found=f"{report.parent}: {error.strerror or error}",
+            fix="Choose another place for --report.",
+        ) from error
 
 
 def _open_encoder(encoder: str) -> tuple[TextTokenizer, EncoderShape] | None:

@@ -330,7 +330,7 @@ def _show_cleaning(diagnosis: Diagnosis) -> Element:
         )
         for step, share in diagnosis.cleaning.items()
     ]
-    told = "Share of the documents that each step would change, most of them steps that are off."
+    told = "Share of a sample of documents that each step would change."
     table = _table(("Step", "Documents"), rows, len(rows))
     return card("Cleaning", told, table, class_="half")
 

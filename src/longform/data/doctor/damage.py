@@ -15,9 +15,8 @@ _FOREIGN = (0x80, 0x2600)
 _LATIN_TO, _MIDDLE_DOT = 0x250, 0xB7
 _BOXES_FROM = 0x2500
 _ENOUGH_IDEOGRAPHS = 8
-_SEARCHED = 20_000
-"""Characters of a document in which damage is looked for: it seldom begins late."""
 _SAMPLE = 4_000
+"""Characters that tell whether a text was read as GBK: all of it was, or none."""
 _IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
 _SECOND_LEVEL = 0xD8
 """First byte from which GB2312 has its rarer characters."""
@@ -40,8 +39,7 @@ def make_damage_detector() -> Callable[[str], bool]:
     badness = require("ftfy.badness", "Looking for mojibake").is_bad
 
     def is_damaged(text: str) -> bool:
-        head = text[:_SEARCHED]
-        return (_may_be_latin(head) and bool(badness(head))) or _is_read_as_gbk(head)
+        return (_may_be_latin(text) and bool(badness(text))) or _is_read_as_gbk(text)
 
     return is_damaged
 

@@ -27,6 +27,7 @@ from longform.data.doctor.scripts import Writing
 from longform.data.doctor.suspects import Suspects, find_suspects
 from longform.data.label_spelling import normalize_labels
 from longform.data.readers import ReadResult
+from longform.extras import require
 from longform.reporting import Reporter
 from longform.text.tokenization import TextTokenizer
 
@@ -116,6 +117,9 @@ def diagnose(
         MissingExtraError: An optional library is not installed.
     """
     reporter = reporter or Reporter()
+    # Asked for now, and not after a minute of work.
+    for library in ("sklearn", "cleanlab", "datasketch", "ftfy"):
+        require(library, "The doctor")
     clock = _Clock()
     documents = train.documents
     others = None if validation is None else validation.documents

@@ -71,6 +71,8 @@ class Suspects:
     Attributes:
         judged: Documents judged.
         unjudged: Documents left out -> why: {reason: count}.
+        read_characters: What the texts were cut to before, to bound the time; None where they were
+            read whole.
         accuracy: Share of judged documents whose label is the model's first choice.
         likely: Documents that cleanlab takes for wrongly labelled.
         worst: The suspects, the likeliest first.
@@ -79,6 +81,7 @@ class Suspects:
 
     judged: int
     unjudged: dict[str, int]
+    read_characters: int | None = None
     accuracy: float = 0.0
     likely: int = 0
     worst: tuple[Suspect, ...] = ()
@@ -89,6 +92,7 @@ class Suspects:
         return {
             "judged": self.judged,
             "unjudged": self.unjudged,
+            "read_characters": self.read_characters,
             "cross_validated_accuracy": round(self.accuracy, 4),
             "likely_errors": self.likely,
             "worst": [suspect.as_json() for suspect in self.worst],
@@ -118,7 +122,8 @@ def find_suspects(
     if not len(places):
         return Suspects(0, unjudged), []
     judged = select(documents, places)
-    features = weigh(count_features(read_texts(judged), reporter))
+    texts, limit = read_texts(judged)
+    features = weigh(count_features(texts, reporter))
     folds = assign_folds(judged, clusters[places], seed)
     scores = cross_validate(features, labels, folds, workers, reporter)
     probabilities = to_probabilities(scores, labels)
@@ -140,6 +145,7 @@ def find_suspects(
     suspects = Suspects(
         judged=len(places),
         unjudged=unjudged,
+        read_characters=limit,
         accuracy=accuracy(scores, labels),
         likely=likely,
         worst=worst,
@@ -181,18 +187,20 @@ def choose_judged(
     return places, numbers.astype(np.int64), [str(name) for name in names[known]], unjudged
 
 
-def read_texts(documents: Sequence[Document]) -> list[str]:
-    """Return the texts, a pair joined; of very large corpora the beginnings, to bound the time."""
+def read_texts(documents: Sequence[Document]) -> tuple[list[str], int | None]:
+    """Return the texts, a pair joined; of very large corpora the beginnings, to bound the time.
+
+    Returns:
+        The texts, and the characters that each was cut to, or None where all were read.
+    """
     texts = [join_pair(document) for document in documents]
-    excess = sum(map(len, texts)) / _MOST_CHARACTERS
-    if excess <= 1:
-        return texts
-    limit = max(int(max(map(len, texts)) / excess), _READ_AT_LEAST)
-    while sum(min(len(text), limit) for text in texts) > _MOST_CHARACTERS:
-        if limit <= _READ_AT_LEAST:
-            break
-        limit = max(int(limit * 0.9), _READ_AT_LEAST)
-    return [text[:limit] for text in texts]
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    if lengths.sum() <= _MOST_CHARACTERS:
+        return texts, None
+    limit = int(lengths.max())
+    while limit > _READ_AT_LEAST and np.minimum(lengths, limit).sum() > _MOST_CHARACTERS:
+        limit = max(int(0.9 * limit), _READ_AT_LEAST)
+    return [text[:limit] for text in texts], limit
 
 
 def _no_judges(
@@ -228,14 +236,16 @@ def _describe(suspects: Suspects) -> list[Finding]:
             )
         ]
     share = suspects.likely / suspects.judged
+    limit = suspects.read_characters
+    read = f", of which it reads {limit:,} characters," if limit else ""
     return [
         Finding(
             kind="suspected_labels",
             severity="warning" if share >= _HIGH_SHARE else "note",
             what=f"{counted(suspects.likely, 'label')} of {suspects.judged:,} "
             f"({100 * share:.1f} %) are probably wrong: a linear model that had not seen these "
-            f"documents ({100 * suspects.accuracy:.1f} % agreement with the labels) is sure of "
-            "another class",
+            f"documents{read} ({100 * suspects.accuracy:.1f} % agreement with the labels) is sure "
+            "of another class",
             count=suspects.likely,
             examples=_name(suspects.worst),
             training="learns them as they are",
