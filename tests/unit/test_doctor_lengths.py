@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from longform.config import RunConfig, load_config
 from longform.data.doctor.findings import Finding
-from longform.data.doctor.lengths import (
+from longform.data.doctor.lengths import Histogram, Quantiles, examine_lengths
+from longform.data.doctor.plans import (
+    REFERENCE_ENCODER,
     EncoderShape,
-    Histogram,
-    Quantiles,
     choose_segment_length,
-    examine_lengths,
     read_encoder_shape,
 )
 from longform.data.doctor.proposal import propose
@@ -32,7 +31,10 @@ SHORT = [document.text for document in make_documents(30, characters=40)]
 
 
 def examine(texts, tokenizer=None, shape=None, **settings):
-    return examine_lengths(texts, RunConfig(**settings), tokenizer, shape, Reporter())
+    encoder = None
+    if tokenizer is not None or shape is not None:
+        encoder = (tokenizer or train_tokenizer(texts, 5_000), shape or REFERENCE_ENCODER)
+    return examine_lengths(texts, RunConfig(**settings), encoder, Reporter())
 
 
 def plan_of(lengths, **settings):

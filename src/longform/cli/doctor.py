@@ -12,7 +12,7 @@ from longform.cli.arguments import AsJson, print_json, resolve_config
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
-    from longform.data.doctor.lengths import EncoderShape
+    from longform.data.doctor.plans import EncoderShape
     from longform.data.readers import ReadResult
     from longform.reporting import Reporter
     from longform.text.tokenization import TextTokenizer
@@ -66,8 +66,7 @@ def doctor(  # noqa: PLR0913 - one argument for each flag
 ) -> None:
     """Diagnose a data file: what is wrong or risky, what training does about it, what to set.
 
-    Exit status 2 when training would refuse the data. Files are only read, unless --fix asks for a
-    repaired copy.
+    Exit status 2 when training would refuse the data.
     """
     from longform.reporting import ConsoleReporter
 
@@ -163,7 +162,7 @@ def _prepare_report(report: Path, sources: list[Path]) -> None:
 
 def _open_encoder(encoder: str) -> tuple[TextTokenizer, EncoderShape] | None:
     """Open tokenizer and size of a pretrained encoder, without its weights; None for `bag`."""
-    from longform.data.doctor.lengths import read_encoder_shape
+    from longform.data.doctor.plans import read_encoder_shape
     from longform.errors import InputError
     from longform.text.tokenization import TextTokenizer
 

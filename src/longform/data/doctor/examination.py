@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from longform.config import RunConfig
 from longform.data.doctor.contents import (
@@ -20,7 +19,8 @@ from longform.data.doctor.features import join_pair
 from longform.data.doctor.findings import Finding
 from longform.data.doctor.headings import Headings, examine_headings
 from longform.data.doctor.labels import ClassCount, examine_labels
-from longform.data.doctor.lengths import EncoderShape, Lengths, examine_lengths
+from longform.data.doctor.lengths import Lengths, examine_lengths
+from longform.data.doctor.plans import EncoderShape
 from longform.data.doctor.proposal import Proposal, propose
 from longform.data.doctor.refusals import find_refusals
 from longform.data.doctor.scripts import Writing
@@ -31,6 +31,7 @@ from longform.extras import require
 from longform.reporting import Reporter
 from longform.text.tokenization import TextTokenizer
 
+_Account = TypeVar("_Account")
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -120,47 +121,34 @@ def diagnose(
     # Asked for now, and not after a minute of work.
     for library in ("sklearn", "cleanlab", "datasketch", "ftfy"):
         require(library, "The doctor")
-    clock = _Clock()
     documents = train.documents
-    others = None if validation is None else validation.documents
-    if others is not None and config.normalize_labels:
-        others, _ = normalize_labels(others, like=documents)
     files = [FileAccount("training", train.report, len(documents))]
+    others = None
     if validation is not None:
         files.append(FileAccount("validation", validation.report, len(validation.documents)))
+        others = validation.documents
+        if config.normalize_labels:
+            others, _ = normalize_labels(others, like=documents)
     texts = [join_pair(document) for document in documents]
-    tokenizer, shape = encoder or (None, None)
-
-    findings = examine_files(files)
-    classes, found = examine_labels(documents, others, config)
-    findings += found
-    with clock.time("copies"):
-        copies, found = examine_copies(documents, others, config, reporter)
-        findings += found
-    with clock.time("characters"):
-        writing, found = examine_texts(documents, texts, reporter)
-        findings += found
-    with clock.time("cleaning"):
-        cleaning, found = examine_cleaning(texts, config)
-        findings += found
-    with clock.time("lengths"):
-        lengths, found = examine_lengths(texts, config, tokenizer, shape, reporter)
-        findings += found
-    clusters = copies.duplicates.cluster_ids
+    run = _Examinations(examine_files(files))
+    classes = run.do("labels", lambda: examine_labels(documents, others, config))
+    copies = run.do("copies", lambda: examine_copies(documents, others, config, reporter))
+    writing = run.do("characters", lambda: examine_texts(documents, texts, reporter))
+    cleaning = run.do("cleaning", lambda: examine_cleaning(texts, config))
+    lengths = run.do("lengths", lambda: examine_lengths(texts, config, encoder, reporter))
+    clusters, seed = copies.duplicates.cluster_ids, config.seed
     # A label in another spelling is a finding of its own, not a wrong label.
     respelled, _ = normalize_labels(documents)
-    with clock.time("suspects"):
-        suspects, found = find_suspects(respelled, clusters, workers, reporter, config.seed)
-        findings += found
-    with clock.time("headings"):
-        headings, found = examine_headings(respelled, clusters, workers, reporter, config.seed)
-        findings += found
-    with clock.time("refusals"):
-        findings += find_refusals(documents, others, config, findings)
-    findings.sort(key=lambda finding: (_ORDER[finding.severity], -_reach(finding, len(texts))))
+    suspects = run.do(
+        "suspects", lambda: find_suspects(respelled, clusters, workers, reporter, seed)
+    )
+    headings = run.do(
+        "headings", lambda: examine_headings(respelled, clusters, workers, reporter, seed)
+    )
+    run.do("refusals", lambda: (None, find_refusals(documents, others, config, run.findings)))
     return Diagnosis(
         files=tuple(files),
-        findings=tuple(findings),
+        findings=(findings := run.gravest_first(len(documents))),
         classes=classes,
         copies=copies,
         lengths=lengths,
@@ -169,21 +157,31 @@ def diagnose(
         headings=headings,
         suspects=suspects,
         proposal=propose(config, findings, lengths),
-        seconds=clock.seconds,
+        seconds=run.seconds,
     )
+
+
+class _Examinations:
+    """Carries out examinations and keeps their findings and times."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        self.seconds: dict[str, float] = {}
+
+    def do(self, name: str, examine: Callable[[], tuple[_Account, list[Finding]]]) -> _Account:
+        started = time.perf_counter()
+        account, findings = examine()
+        self.findings += findings
+        self.seconds[name] = round(time.perf_counter() - started, 2)
+        return account
+
+    def gravest_first(self, documents: int) -> tuple[Finding, ...]:
+        def rank(finding: Finding) -> tuple[int, float]:
+            return _ORDER[finding.severity], -_reach(finding, documents)
+
+        return tuple(sorted(self.findings, key=rank))
 
 
 def _reach(finding: Finding, documents: int) -> float:
     """Rank findings of one severity by how much of the data they touch."""
     return finding.count / max(documents, 1) if finding.unit in {"documents", "rows"} else 0.5
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def time(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - started, 2)

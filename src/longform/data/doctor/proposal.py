@@ -10,7 +10,8 @@ import yaml
 
 from longform.config import RunConfig
 from longform.data.doctor.findings import Finding
-from longform.data.doctor.lengths import Lengths, choose_segment_length
+from longform.data.doctor.lengths import Lengths
+from longform.data.doctor.plans import choose_segment_length
 
 _PATHS = ("data", "validation", "encoder")
 _COLUMN = 32
