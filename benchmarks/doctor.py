@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import time
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ class Measurement:
         seconds: For the examinations together.
         seconds_of: For each.
         peak_megabytes: Greatest memory of the process so far.
+        load_average: Of the machine over the last minute, this process included: what other
+            programs took.
     """
 
     corpus: str
@@ -91,6 +94,7 @@ class Measurement:
     seconds: float
     seconds_of: dict[str, float]
     peak_megabytes: int
+    load_average: float
 
 
 def make_corpus(documents: int, characters: int, seed: int) -> list[Document]:
@@ -204,6 +208,7 @@ def measure(
         seconds=round(seconds, 1),
         seconds_of=diagnosis.seconds,
         peak_megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        load_average=round(os.getloadavg()[0], 1),
     )
 
 

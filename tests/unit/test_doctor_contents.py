@@ -10,13 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longform.config import RunConfig
-from longform.data.doctor.contents import (
-    FileAccount,
-    examine_cleaning,
-    examine_files,
-    examine_texts,
-)
+from longform.data.doctor.characters import examine_texts
+from longform.data.doctor.cleanliness import examine_cleaning
 from longform.data.doctor.damage import make_damage_detector, make_damage_repairer
+from longform.data.doctor.files import FileAccount, examine_files
 from longform.data.doctor.scripts import count_kinds, describe_writing
 from longform.data.readers import ReadReport, SkippedRow
 from longform.reporting import Reporter

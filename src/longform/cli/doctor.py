@@ -164,13 +164,14 @@ def _open_encoder(encoder: str) -> tuple[TextTokenizer, EncoderShape] | None:
     """Open tokenizer and size of a pretrained encoder, without its weights; None for `bag`."""
     from longform.data.doctor.plans import read_encoder_shape
     from longform.errors import InputError
+    from longform.extras import is_available
     from longform.text.tokenization import TextTokenizer
 
     if encoder == "bag":
         return None
     folder = Path(encoder).expanduser()
     path = folder / "tokenizer.json"
-    if not folder.exists():
+    if not folder.exists() and is_available("huggingface_hub"):
         from huggingface_hub import try_to_load_from_cache
 
         # A name with a path's characters is no name of the hub.

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from longform.data.doctor.contents import FileAccount
 from longform.data.doctor.examination import Diagnosis
+from longform.data.doctor.files import FileAccount
 from longform.data.doctor.findings import Finding
 from longform.evaluation.charts import percent
 from longform.evaluation.doctor_sections import (

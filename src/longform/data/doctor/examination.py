@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from longform.config import RunConfig
-from longform.data.doctor.contents import (
-    FileAccount,
-    examine_cleaning,
-    examine_files,
-    examine_texts,
-)
+from longform.data.doctor.characters import examine_texts
+from longform.data.doctor.cleanliness import examine_cleaning
 from longform.data.doctor.copies import Copies, examine_copies
 from longform.data.doctor.features import join_pair
+from longform.data.doctor.files import FileAccount, examine_files
 from longform.data.doctor.findings import Finding
 from longform.data.doctor.headings import Headings, examine_headings
 from longform.data.doctor.labels import ClassCount, examine_labels
@@ -30,6 +28,7 @@ from longform.data.readers import ReadResult
 from longform.extras import require
 from longform.reporting import Reporter
 from longform.text.tokenization import TextTokenizer
+from longform.types import Document
 
 _Account = TypeVar("_Account")
 _ORDER = {"error": 0, "warning": 1, "note": 2}
@@ -121,14 +120,11 @@ def diagnose(
     # Asked for now, and not after a minute of work.
     for library in ("sklearn", "cleanlab", "datasketch", "ftfy"):
         require(library, "The doctor")
-    documents = train.documents
+    documents, others = train.documents, None
     files = [FileAccount("training", train.report, len(documents))]
-    others = None
     if validation is not None:
         files.append(FileAccount("validation", validation.report, len(validation.documents)))
-        others = validation.documents
-        if config.normalize_labels:
-            others, _ = normalize_labels(others, like=documents)
+        others = _spell(validation.documents, documents, config)
     texts = [join_pair(document) for document in documents]
     run = _Examinations(examine_files(files))
     classes = run.do("labels", lambda: examine_labels(documents, others, config))
@@ -139,12 +135,10 @@ def diagnose(
     clusters, seed = copies.duplicates.cluster_ids, config.seed
     # A label in another spelling is a finding of its own, not a wrong label.
     respelled, _ = normalize_labels(documents)
-    suspects = run.do(
-        "suspects", lambda: find_suspects(respelled, clusters, workers, reporter, seed)
-    )
-    headings = run.do(
-        "headings", lambda: examine_headings(respelled, clusters, workers, reporter, seed)
-    )
+    judge = partial(find_suspects, respelled, clusters, workers, reporter, seed)
+    suspects = run.do("suspects", judge)
+    compare = partial(examine_headings, respelled, clusters, workers, reporter, seed)
+    headings = run.do("headings", compare)
     run.do("refusals", lambda: (None, find_refusals(documents, others, config, run.findings)))
     return Diagnosis(
         files=tuple(files),
@@ -159,6 +153,15 @@ def diagnose(
         proposal=propose(config, findings, lengths),
         seconds=run.seconds,
     )
+
+
+def _spell(
+    validation: Sequence[Document], train: Sequence[Document], config: RunConfig
+) -> tuple[Document, ...]:
+    """Spell the labels of validation as training will."""
+    if config.normalize_labels:
+        return normalize_labels(validation, like=train)[0]
+    return tuple(validation)
 
 
 class _Examinations:
