@@ -22,6 +22,10 @@ POSITION_FEATURES = 4
 """Numbers that tell a head where a segment stands: index, relative start, relative end, part."""
 
 
+UNKNOWN_SHARE = 0.2
+"""Share of unknown tokens above which an answer comes with a warning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text with an identity and, in training and evaluation, what it was labelled.
@@ -65,6 +69,7 @@ class Coverage:
 
     Attributes:
         reason: What left tokens out (`selection`, `max_segments`); None when nothing was left out.
+        tokens_unknown: Tokens, of all, that stand for something the vocabulary does not have.
     """
 
     tokens_total: int
@@ -73,10 +78,13 @@ class Coverage:
     segments_used: int
     truncated: bool = False
     reason: str | None = None
+    tokens_unknown: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields under the names that the HTTP interface uses."""
-        return asdict(self)
+        """Return the fields that the HTTP interface has, under its names."""
+        fields = asdict(self)
+        del fields["tokens_unknown"]
+        return fields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,3 +168,14 @@ class Prediction:
     coverage: Coverage
     evidence: tuple[Evidence, ...] | None = None
     labels: tuple[LabelScore, ...] | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the answer doubtful, whatever its score; empty for most documents."""
+        unknown = self.coverage.tokens_unknown / max(self.coverage.tokens_total, 1)
+        if unknown <= UNKNOWN_SHARE:
+            return ()
+        return (
+            f"{100 * unknown:.0f} % of the tokens are unknown to the model's vocabulary: another "
+            "language or script than it was trained on, or a damaged text",
+        )

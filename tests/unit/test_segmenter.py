@@ -17,7 +17,7 @@ from longform.text import segmenter as segmenter_module
 from longform.text.segmenter import Segmenter
 from longform.text.sentences import MAX_SENTENCE_CHARACTERS, sentence_boundaries
 from longform.text.tokenization import TextTokenizer
-from longform.types import SegmentedDocument
+from longform.types import LabelScore, Prediction, SegmentedDocument
 
 FRAGMENTS = [
     *("本院认为，", "被告应当赔偿损失。", "“走吧。”", "The court dismissed it. ", "3.14", "……"),
@@ -433,3 +433,15 @@ def test_a_segment_without_room_for_text_is_refused():
     settings = SegmentSettings(segment_length=8, overlap=4, segment_prefix="a b")
     with pytest.raises(ConfigError, match="Set segment_length above 8"):
         Segmenter(tiny_tokenizers.word_pieces(), settings)
+
+
+def test_r27_tokens_that_the_vocabulary_lacks_are_counted_and_warned_of():
+    segmenter = Segmenter(tiny_tokenizers.word_pieces(), SegmentSettings(segment_length=16))
+    known, strange = segmenter.segment_batch(["被告应当", "⚙⚙⚙ ⚙⚙"])
+    assert known.coverage.tokens_unknown == 0
+    assert strange.coverage.tokens_unknown > 0
+    assert "tokens_unknown" not in strange.coverage.as_dict()
+    scores = (LabelScore("a", 1.0),)
+    assert Prediction("0", "a", 1.0, scores, known.coverage).warnings == ()
+    (warning,) = Prediction("1", "a", 1.0, scores, strange.coverage).warnings
+    assert "unknown to the model's vocabulary" in warning

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from longform.serving.examples import REPLIES, REQUESTS
 from longform.serving.parsing import RequestError, parse_request
-from longform.serving.schemas import PredictReply, PredictRequest, build_prediction, request_schema
+from longform.serving.schemas import (
+    ModelReply,
+    PredictReply,
+    PredictRequest,
+    TimingReply,
+    build_prediction,
+    request_schema,
+)
 from longform.types import Coverage, Document, Evidence, LabelScore, Prediction
 
 JSON_VALUES = st.recursive(
@@ -209,3 +216,19 @@ def test_the_schema_of_a_request_stands_alone_and_explains_itself():
     assert "$ref" not in json.dumps(schema)
     assert set(schema["properties"]) == set(PredictRequest.model_fields)
     assert all("description" in entry for entry in schema["properties"].values())
+
+
+def test_r27_warnings_travel_only_where_an_answer_is_doubtful():
+    scores = (LabelScore("b", 0.75), LabelScore("a", 0.25))
+    known = Prediction("0", "b", 0.75, scores, Coverage(10, 10, 1, 1))
+    strange = Prediction("1", "b", 0.75, scores, Coverage(10, 10, 1, 1, tokens_unknown=9))
+    for answers, expected in (([known], [None]), ([known, strange], [0, 1])):
+        reply = PredictReply(
+            model=ModelReply(name="m", version="1", digest="d"),
+            predictions=[build_prediction(item, None, text_pair=False) for item in answers],
+            timing_ms=TimingReply(queue=0, infer=0, total=0),
+        )
+        content = json.loads(reply.encode())["predictions"]
+        assert [
+            len(item["warnings"]) if "warnings" in item else None for item in content
+        ] == expected

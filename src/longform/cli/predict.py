@@ -124,6 +124,8 @@ def _print(prediction: Prediction, top_k: int | None) -> None:
         f"({coverage.tokens_used:,} of {coverage.tokens_total:,} tokens read, "
         f"{coverage.segments_used} segments)"
     )
+    for warning in prediction.warnings:
+        typer.echo(f"  ! {warning}")
     given = prediction.labels if prediction.labels is not None else prediction.scores[:1]
     for item in [score for score in prediction.scores if score not in given][: (top_k or 5) - 1]:
         typer.echo(f"  {item.label}  {item.score:.4f}")

@@ -52,7 +52,7 @@ def show_lengths(diagnosis: Diagnosis) -> tuple[Element, Element]:
     characters, tokens = lengths.characters, lengths.tokens
     proposed = diagnosis.proposal.settings.get("segment_length", 0)
     marks = [(float(length), f"{length}") for length in sorted({*_MARKED, proposed})]
-    part = "" if lengths.sampled == lengths.documents else f" of {lengths.sampled:,} documents"
+    part = "" if lengths.sampled == lengths.documents else f" among {lengths.sampled:,} documents"
     return (
         card(
             "Length in characters",

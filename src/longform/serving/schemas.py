@@ -164,7 +164,8 @@ class PredictionReply(BaseModel):
     """The answer for one document. `scores` holds the highest first.
 
     `labels` is there only where a document may have several labels: those whose score reaches
-    their threshold, the highest first, possibly none. The scores then do not sum to 1.
+    their threshold, the highest first, possibly none. The scores then do not sum to 1. `warnings`
+    is there only where something makes an answer of the reply doubtful.
     """
 
     label: str
@@ -173,6 +174,7 @@ class PredictionReply(BaseModel):
     scores: list[LabelScoreReply]
     coverage: CoverageReply
     evidence: list[EvidenceReply] | None = None
+    warnings: list[str] = []
 
 
 class ModelReply(BaseModel):
@@ -202,7 +204,8 @@ class PredictReply(BaseModel):
         """Return the JSON, without the keys that say nothing of such a request to such a model.
 
         Left out are `evidence` that was not asked for, `labels` of a model of one label, and the
-        `part` of single texts. All predictions of one reply are alike in this.
+        `part` of single texts, `warnings` when there are none. All predictions of one reply are
+        alike in this.
         """
         left_out: dict[str, Any] = {}
         for prediction in self.predictions[:1]:
@@ -210,6 +213,8 @@ class PredictReply(BaseModel):
             left_out = dict.fromkeys(absent, True)
             if any(stretch.part is None for stretch in prediction.evidence or ()):
                 left_out["evidence"] = {"__all__": {"part": True}}
+        if not any(item.warnings for item in self.predictions):
+            left_out["warnings"] = True
         return self.model_dump_json(exclude={"predictions": {"__all__": left_out}})
 
 
@@ -294,6 +299,7 @@ def build_prediction(
             )
             for stretch in evidence
         ],
+        warnings=list(prediction.warnings),
     )
 
 

@@ -64,6 +64,7 @@ def join_pair(first: SegmentedDocument, second: SegmentedDocument) -> SegmentedD
         segments_used=ours.segments_used + theirs.segments_used,
         truncated=ours.truncated or theirs.truncated,
         reason=ours.reason or theirs.reason,
+        tokens_unknown=ours.tokens_unknown + theirs.tokens_unknown,
     )
     return SegmentedDocument(first.segments + second.segments, positions, coverage)
 

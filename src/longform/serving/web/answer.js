@@ -18,7 +18,7 @@ let isLong = false;
  */
 export function showPrediction(prediction, texts, thresholds) {
   showLabels(prediction);
-  showCoverage(prediction.coverage);
+  showCoverage(prediction);
   showScores(prediction, thresholds);
   showPassages(prediction, showTexts(prediction, texts), texts.length);
 }
@@ -59,7 +59,7 @@ function showLabels(prediction) {
   );
 }
 
-function showCoverage(coverage) {
+function showCoverage({ coverage, warnings = [] }) {
   const share = coverage.tokens_total ? coverage.tokens_used / coverage.tokens_total : 1;
   part("coverage").className = coverage.truncated ? "coverage cut" : "coverage";
   part("coverage-title").textContent = coverage.truncated ? `⚠ ${words().coverageCut}` : `✓ ${words().coverageWhole}`;
@@ -70,8 +70,9 @@ function showCoverage(coverage) {
     count(coverage.segments_used),
     count(coverage.segments_total),
   );
-  part("coverage-warning").hidden = !coverage.truncated;
-  part("coverage-warning").textContent = words().warning(percent(1 - share), coverage.reason || "?");
+  const doubts = coverage.truncated ? [words().warning(percent(1 - share), coverage.reason || "?"), ...warnings] : warnings;
+  part("coverage-warning").hidden = doubts.length === 0;
+  part("coverage-warning").textContent = doubts.join(" ");
 }
 
 function showScores(prediction, thresholds) {
