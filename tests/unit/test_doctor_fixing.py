@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from longform.config import DataSettings
 from longform.data.doctor.fixing import check_fix_target, fix_file
 from longform.data.readers import read_documents
-from longform.errors import InputError
+from longform.errors import InputError, LongformError
 from longform.types import Document
 
 GOOD = "这是一份完整的文件，内容很长，可以用来训练。"
@@ -153,3 +153,28 @@ def test_r18_a_file_that_changes_meanwhile_is_refused(tmp_path):
     with pytest.raises(InputError, match="must not change while it is read"):
         fix_file(result, None, DataSettings(), tmp_path / "fixed.jsonl")
     assert not (tmp_path / "fixed.jsonl").exists()
+
+
+def test_a_copy_that_does_not_read_back_is_not_left_behind(tmp_path, monkeypatch):
+    def write_nothing(target, rows, kept, separator):
+        target.write_text('{"text": "another text", "label": "x"}\n', "utf-8")
+
+    monkeypatch.setattr("longform.data.doctor.fixing.write_rows", write_nothing)
+    with pytest.raises(LongformError, match="must read back"):
+        fix(tmp_path, ROWS)
+    assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+
+
+def test_a_folder_of_texts_becomes_one_file(tmp_path):
+    for name in ("a/1.txt", "a/2.txt", "b/1.txt", "b/2.txt"):
+        path = tmp_path / "texts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{GOOD}{name[2] if name[0] == 'a' else name}", "utf-8")
+    (tmp_path / "texts/a/3.txt").write_text(f"{GOOD}1", "utf-8")
+    result = read_documents(tmp_path / "texts")
+    fixed = fix_file(result, None, DataSettings(), tmp_path / "fixed.csv")
+    (change,) = [json.loads(line) for line in fixed.changes_path.read_text("utf-8").splitlines()]
+    assert (change["row"], change["what"]) == ("a/3.txt", "dropped")
+    assert [d.id for d in read_documents(fixed.path).documents] == [
+        *("a/1.txt", "a/2.txt", "b/1.txt", "b/2.txt")
+    ]

@@ -196,5 +196,5 @@ def _table_of_suspects(diagnosis: Diagnosis) -> Table:
 def _describe_fix(fixed: Fix) -> Text:
     done = ", ".join(f"{count:,} {what}" for what, count in fixed.counts.items()) or "no change"
     told = f"Repaired copy: {fixed.path} with {fixed.documents:,} documents ({done}); each change "
-    told += f"is listed in {fixed.changes_path}."
+    told += f"is listed in {fixed.changes_path}"
     return Text("; ".join([told, *fixed.notes]))

@@ -141,7 +141,13 @@ def fix_file(
             found=f"{target}: {error.strerror or error}",
             fix="Free some space, or choose a folder in which this user may write.",
         ) from error
-    _check_copy(target, work.documents, settings, report, separator)
+    try:
+        _check_copy(target, work.documents, settings, report, separator)
+    except LongformError:
+        # A copy that does not hold what was meant is worse than none.
+        target.unlink()
+        _changes_path(target).unlink()
+        raise
     counts = Counter(str(change["what"]) for change in changes)
     joined = target.suffix.lower() == ".csv" and work.documents[0].labels is not None
     notes = (f"several labels are joined by '{separator}': --label-separator",) if joined else ()
