@@ -437,7 +437,7 @@ def test_a_segment_without_room_for_text_is_refused():
 
 def test_r27_tokens_that_the_vocabulary_lacks_are_counted_and_warned_of():
     segmenter = Segmenter(tiny_tokenizers.word_pieces(), SegmentSettings(segment_length=16))
-    known, strange = segmenter.segment_batch(["被告应当", "⚙⚙⚙ ⚙⚙"])
+    known, strange = segmenter.segment_batch([tiny_tokenizers.HAN[:4], "⚙⚙⚙ ⚙⚙"])
     assert known.coverage.tokens_unknown == 0
     assert strange.coverage.tokens_unknown > 0
     assert "tokens_unknown" not in strange.coverage.as_dict()
