@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from longform.inference.predictor import Predictor, load
+    from longform.training.processing import HappyDataProcessor, encode_texts
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__", "load"]
+__all__ = ["HappyDataProcessor", "Predictor", "__version__", "encode_texts", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from longform.inference import predictor
 
         return getattr(predictor, name)
+    if name in {"HappyDataProcessor", "encode_texts"}:
+        from longform.training import processing
+
+        return getattr(processing, name)
     raise AttributeError(f"module 'longform' has no attribute '{name}'")

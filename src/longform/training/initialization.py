@@ -89,6 +89,28 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def load_tokenizer(name: str) -> TextTokenizer:
+    """Load the tokenizer of a Hugging Face model.
+
+    Args:
+        name: A folder, or a name in the local cache.
+
+    Raises:
+        InputError: There is none.
+    """
+    source = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+    try:
+        loaded = AutoTokenizer.from_pretrained(source)
+        return TextTokenizer(loaded.backend_tokenizer.to_str())
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            "A tokenizer is a folder (or a name in the local Hugging Face cache) that holds "
+            "tokenizer.json.",
+            found=f"'{name}': {_first_sentence(error)}",
+            fix="Give the path of a downloaded model.",
+        ) from error
+
+
 def _load_encoder(config: RunConfig) -> tuple[Any, TextTokenizer]:
     source = _encoder_source(config.encoder)
     try:
