@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,18 +129,8 @@ def fix_file(
         {"row": skipped.name or skipped.row, "id": None, "what": "dropped", "why": skipped.reason}
         for skipped in report.skipped
     ] + work.changes
-    kept = dict(zip(work.places, work.documents, strict=True))
     separator = settings.label_separator or _SEPARATOR
-    try:
-        write_rows(target, rows, kept, separator)
-        with new_file(_changes_path(target)) as stream:
-            stream.writelines(json.dumps(change, ensure_ascii=False) + "\n" for change in changes)
-    except OSError as error:
-        raise LongformError(
-            "The repaired file must be written in full.",
-            found=f"{target}: {error.strerror or error}",
-            fix="Free some space, or choose a folder in which this user may write.",
-        ) from error
+    _write(target, rows, dict(zip(work.places, work.documents, strict=True)), separator, changes)
     try:
         _check_copy(target, work.documents, settings, report, separator)
     except LongformError:
@@ -152,6 +142,25 @@ def fix_file(
     joined = target.suffix.lower() == ".csv" and work.documents[0].labels is not None
     notes = (f"several labels are joined by '{separator}': --label-separator",) if joined else ()
     return Fix(target, _changes_path(target), len(work.documents), dict(counts), notes)
+
+
+def _write(
+    target: Path,
+    rows: SourceRows,
+    kept: Mapping[int, Document],
+    separator: str,
+    changes: Sequence[Mapping[str, Any]],
+) -> None:
+    try:
+        write_rows(target, rows, kept, separator)
+        with new_file(_changes_path(target)) as stream:
+            stream.writelines(json.dumps(change, ensure_ascii=False) + "\n" for change in changes)
+    except OSError as error:
+        raise LongformError(
+            "The repaired file must be written in full.",
+            found=f"{target}: {error.strerror or error}",
+            fix="Free some space, or choose a folder in which this user may write.",
+        ) from error
 
 
 class _Work:
