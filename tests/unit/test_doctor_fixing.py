@@ -7,7 +7,7 @@ import json
 
 import pytest
 from doctor_samples import make_documents
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from longform.config import DataSettings
@@ -121,6 +121,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
 
 
 @settings(max_examples=40)
+@example(["0", "\xc2\x9d"], "csv")
 @given(st.lists(text, min_size=2, max_size=8, unique=True), st.sampled_from(["csv", "jsonl"]))
 def test_any_text_survives_the_copy(tmp_path_factory, texts, suffix):
     folder = tmp_path_factory.mktemp("fix")

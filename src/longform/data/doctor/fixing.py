@@ -192,7 +192,9 @@ class _Work:
                     continue
                 text = repair(document.text)
                 pair = None if document.text_pair is None else repair(document.text_pair)
-                if (text, pair) == (document.text, document.text_pair) or not text.strip():
+                # Two odd signs may turn into one control: that is no repair.
+                is_sound = _is_text(text) and (pair is None or _is_text(pair))
+                if not is_sound or (text, pair) == (document.text, document.text_pair):
                     continue
                 documents[index] = replace(document, text=text, text_pair=pair)
                 why = "has lines of mojibake that could be undone without doubt"
@@ -215,6 +217,10 @@ class _Work:
         if labels is not None:
             change["labels"] = list(labels)
         self.changes.append(change)
+
+
+def _is_text(text: str) -> bool:
+    return any(character.isalnum() for character in text)
 
 
 def _changes_path(target: Path) -> Path:
