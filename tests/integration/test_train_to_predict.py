@@ -27,7 +27,7 @@ from tiny_runs import (
 
 import longform
 from longform.bundle import load_bundle
-from longform.config import RunConfig
+from longform.config import DataSettings, RunConfig
 from longform.data.readers import read_documents
 from longform.errors import InputError
 from longform.extras import is_available
@@ -459,7 +459,10 @@ def test_r36_answers_are_continued_only_by_the_same_job(
             patch.setattr(model, "iterate_scores", _interrupted)
             with pytest.raises(KeyboardInterrupt):
                 bulk.predict_file(model, source, output)
-        options = {"top_k": {"top_k": 1}, "text_column": {"text_column": "label"}}.get(change, {})
+        options = {
+            "top_k": {"top_k": 1},
+            "text_column": {"settings": DataSettings(text_column="label")},
+        }.get(change, {})
         if change == "the documents":
             write_csv(source, make_documents(30, seed=10))
         with pytest.raises(InputError, match=f"differs in {change}"):

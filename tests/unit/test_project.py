@@ -26,7 +26,7 @@ PACKAGE = ROOT / "src" / "longform"
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-LONGEST_MODULE, MEDIAN_MODULE, LONGEST_FUNCTION = 400, 135, 60
+LONGEST_MODULE, MEDIAN_MODULE, LONGEST_FUNCTION = 400, 140, 60
 
 
 def tracked_files() -> list[str]:

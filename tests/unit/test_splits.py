@@ -432,3 +432,11 @@ def test_hold_out_names_documents_without_the_column(setting):
         hold_out(documents, RunConfig(near_duplicates="ignore", **{setting: "column"}))
     with pytest.raises(InputError, match="10 of 10 documents"):
         hold_out(documents, RunConfig(near_duplicates="ignore", **{setting: "other"}))
+
+
+def test_a_small_set_made_from_a_template_is_split_all_the_same_and_said():
+    template = "本院认为被告应当依约支付货款并承担案件受理费用，判决如下。" * 6
+    documents = [Document(str(n), f"{template}第{n}号", "ab"[n % 2]) for n in range(20)]
+    split = hold_out(documents, RunConfig(validation_split=0.2))
+    assert len(split.validation) == 4
+    assert "20 of 20 documents are near-copies of one another" in split.notes[0]

@@ -37,10 +37,11 @@ Encoding = Annotated[
     typer.Option(help="Encoding of the file, for example gb18030.", show_default="detected"),
 ]
 EncodingErrors = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="Bytes that are not in the encoding: strict refuses the file, replace puts U+FFFD, "
-        "skip leaves the row out."
+        "skip leaves the row out.",
+        show_default="strict",
     ),
 ]
 BackendName = Annotated[
@@ -49,6 +50,29 @@ BackendName = Annotated[
         help="onnx, openvino or torch, each also with a precision (openvino:int8); auto takes "
         "the fastest that is installed, by a short measurement made once for each machine."
     ),
+]
+RunSettings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG.yaml] [key=value ...]",
+        help="A YAML file with settings of the run; further settings after --set.",
+    ),
+]
+SetSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="key=value ...",
+        help="Settings of the run, for example: --set aggregator=lstm frozen=true",
+    ),
+]
+RunTextColumn = Annotated[str | None, typer.Option(help="Column of the text; 'text'.")]
+RunLabelColumn = Annotated[str | None, typer.Option(help="Column of the label; 'label'.")]
+RunTextPairColumn = Annotated[
+    str | None, typer.Option(help="Column of a second text, if the label is about two.")
+]
+RunLabelSeparator = Annotated[
+    str | None, typer.Option(help="What separates several labels in a field.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from longform.cli.arguments import AsJson, print_json, resolve_config
+from longform.cli.arguments import (
+    AsJson,
+    Encoding,
+    EncodingErrors,
+    RunLabelColumn,
+    RunLabelSeparator,
+    RunSettings,
+    RunTextColumn,
+    RunTextPairColumn,
+    SetSettings,
+    print_json,
+    resolve_config,
+)
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
@@ -23,13 +35,7 @@ _REFUSED = 2
 
 def doctor(  # noqa: PLR0913 - one argument for each flag
     data: Annotated[Path, typer.Argument(help="Labelled documents for training.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CONFIG.yaml] [key=value ...]",
-            help="A YAML file with settings of the run; further settings after --set.",
-        ),
-    ] = None,
+    settings: RunSettings = None,
     validation: Annotated[
         Path | None, typer.Option(help="Validation file, to look for leaks and unseen labels.")
     ] = None,
@@ -52,16 +58,13 @@ def doctor(  # noqa: PLR0913 - one argument for each flag
             "OUT.changes.jsonl, the list of every change.",
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="key=value ...",
-            help="Settings of the run, as for train, for example: --set label_separator=,",
-        ),
-    ] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of the text; 'text'.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the label; 'label'.")] = None,
+    set_: SetSettings = None,
+    text_column: RunTextColumn = None,
+    label_column: RunLabelColumn = None,
+    text_pair_column: RunTextPairColumn = None,
+    label_separator: RunLabelSeparator = None,
+    encoding: Encoding = None,
+    encoding_errors: EncodingErrors = None,
     as_json: AsJson = False,
 ) -> None:
     """Diagnose a data file: what is wrong or risky, what training does about it, what to set.
@@ -78,6 +81,10 @@ def doctor(  # noqa: PLR0913 - one argument for each flag
         "encoder": encoder,
         "text_column": text_column,
         "label_column": label_column,
+        "text_pair_column": text_pair_column,
+        "label_separator": label_separator,
+        "encoding": encoding,
+        "encoding_errors": encoding_errors,
     }
     config = resolve_config(settings or [], set_ or [], flags)
     _examine(config, data, report, fix, as_json, reporter, started)

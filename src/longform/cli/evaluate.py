@@ -40,7 +40,7 @@ def evaluate(  # noqa: PLR0913 - one argument for each flag
     text_pair_column: TextPairColumn = None,
     label_separator: LabelSeparator = None,
     encoding: Encoding = None,
-    encoding_errors: EncodingErrors = "strict",
+    encoding_errors: EncodingErrors = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy, macro-F1, calibration and coverage on labelled documents."""

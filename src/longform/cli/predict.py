@@ -23,6 +23,7 @@ from longform.cli.arguments import (
 )
 
 if TYPE_CHECKING:
+    from longform.reporting import Reporter
     from longform.types import Prediction
 
 
@@ -40,7 +41,7 @@ def predict(  # noqa: PLR0913 - one argument for each flag
     text_column: TextColumn = None,
     text_pair_column: TextPairColumn = None,
     encoding: Encoding = None,
-    encoding_errors: EncodingErrors = "strict",
+    encoding_errors: EncodingErrors = None,
     text_pair: Annotated[
         str | None, typer.Option(help="Second text, for a model of pairs and one text.")
     ] = None,
@@ -53,24 +54,19 @@ def predict(  # noqa: PLR0913 - one argument for each flag
     as_json: AsJson = False,
 ) -> None:
     """Classify texts given as arguments or on standard input, or all documents of a file."""
-    from longform.inference.bulk import predict_file
     from longform.reporting import ConsoleReporter
     from longform.types import Document
 
     reporter = ConsoleReporter()
     _check_usage(texts, input_, output)
     if input_ is not None and output is not None:
-        settings = data_settings(
-            bundle,
-            text_column=text_column,
-            text_pair_column=text_pair_column,
-            encoding=encoding,
-            encoding_errors=encoding_errors,
-        )
-        with open_predictor(bundle, backend, reporter) as predictor:
-            summary = predict_file(
-                predictor, input_, output, settings, top_k=top_k, reporter=reporter
-            )
+        flags = {
+            "text_column": text_column,
+            "text_pair_column": text_pair_column,
+            "encoding": encoding,
+            "encoding_errors": encoding_errors,
+        }
+        summary = _predict_file(bundle, input_, output, backend, top_k, flags, reporter)
         if as_json:
             print_json(summary)
         return
@@ -81,10 +77,32 @@ def predict(  # noqa: PLR0913 - one argument for each flag
         ]
         predictions = predictor.predict(documents, evidence=evidence)
     if as_json:
-        print_json({"predictions": [_as_dict(item, top_k) for item in predictions]})
+        print_json(
+            {
+                "predictions": [
+                    _as_dict(item, top_k, pair=text_pair is not None) for item in predictions
+                ]
+            }
+        )
         return
     for prediction in predictions:
         _print(prediction, top_k)
+
+
+def _predict_file(
+    bundle: Path,
+    source: Path,
+    target: Path,
+    backend: str,
+    top_k: int | None,
+    flags: dict[str, str | None],
+    reporter: Reporter,
+) -> dict[str, Any]:
+    from longform.inference.bulk import predict_file
+
+    settings = data_settings(bundle, **flags)
+    with open_predictor(bundle, backend, reporter) as predictor:
+        return predict_file(predictor, source, target, settings, top_k=top_k, reporter=reporter)
 
 
 def _check_usage(texts: list[str] | None, input_: Path | None, output: Path | None) -> None:
@@ -104,12 +122,15 @@ def _check_usage(texts: list[str] | None, input_: Path | None, output: Path | No
         )
 
 
-def _as_dict(prediction: Prediction, top_k: int | None) -> dict[str, Any]:
+def _as_dict(prediction: Prediction, top_k: int | None, *, pair: bool) -> dict[str, Any]:
     content = asdict(prediction)
     content["scores"] = content["scores"][:top_k]
     for name in ("evidence", "labels"):
         if content[name] is None:
             del content[name]
+    if not pair:
+        for part in content.get("evidence", ()):
+            del part["part"]
     return content
 
 

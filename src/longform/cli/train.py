@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from longform.cli.arguments import AsJson, print_json, resolve_config
+from longform.cli.arguments import (
+    AsJson,
+    Encoding,
+    EncodingErrors,
+    RunLabelColumn,
+    RunLabelSeparator,
+    RunSettings,
+    RunTextColumn,
+    RunTextPairColumn,
+    SetSettings,
+    print_json,
+    resolve_config,
+)
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
@@ -30,16 +42,10 @@ Restart = Annotated[
 
 
 def train(  # noqa: PLR0913 - one argument for each flag
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CONFIG.yaml] [key=value ...]",
-            help="A YAML file with settings; further settings after --set.",
-        ),
-    ] = None,
+    settings: RunSettings = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Labelled documents: csv, tsv, json, jsonl (each also .gz) or parquet."),
+        typer.Option(help="Labelled documents: a file of any kind in docs/data.md, or a folder."),
     ] = None,
     validation: Annotated[
         Path | None,
@@ -56,16 +62,13 @@ def train(  # noqa: PLR0913 - one argument for each flag
             "folder or name of a Hugging Face encoder."
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="key=value ...",
-            help="Settings, for example: --set aggregator=lstm frozen=true",
-        ),
-    ] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of the text; 'text'.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the label; 'label'.")] = None,
+    set_: SetSettings = None,
+    text_column: RunTextColumn = None,
+    label_column: RunLabelColumn = None,
+    text_pair_column: RunTextPairColumn = None,
+    label_separator: RunLabelSeparator = None,
+    encoding: Encoding = None,
+    encoding_errors: EncodingErrors = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
     as_json: AsJson = False,
@@ -83,6 +86,10 @@ def train(  # noqa: PLR0913 - one argument for each flag
         "encoder": encoder,
         "text_column": text_column,
         "label_column": label_column,
+        "text_pair_column": text_pair_column,
+        "label_separator": label_separator,
+        "encoding": encoding,
+        "encoding_errors": encoding_errors,
     }
     # What follows the first setting of --set arrives among the plain arguments.
     config = resolve_config(settings or [], set_ or [], flags)
@@ -171,7 +178,7 @@ def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart
         fields = (document.text, document.text_pair, document.label, document.labels)
         content.update(repr(fields).encode("utf-8", "replace"))
     excluded = {"data", "validation", "output_dir", "parity_documents"}
-    settings = config.model_dump(exclude=excluded)
+    settings = config.model_dump(mode="json", exclude=excluded)
     fingerprint = {"config": settings, "data": content.hexdigest()}
     record = work / _FINGERPRINT
     # A run that ended before its first checkpoint leaves nothing to continue.

@@ -263,8 +263,14 @@ class RunConfig(
         return self
 
     def data_settings(self) -> DataSettings:
-        """Return the part that readers and splits need."""
-        return _part(DataSettings, self)
+        """Return the part that readers need.
+
+        With a validation file nothing is held out, and no row needs a group or a time.
+        """
+        settings = _part(DataSettings, self)
+        if self.validation is None:
+            return settings
+        return settings.model_copy(update={"group_column": None, "time_column": None})
 
     def segment_settings(self) -> SegmentSettings:
         """Return the part that the bundle stores and the segmenter reads."""

@@ -46,9 +46,6 @@ def prepare_data(data: Path, config: RunConfig, reporter: Reporter) -> PreparedD
         MissingExtraError: A library is missing for what the configuration asks for.
     """
     settings = config.data_settings()
-    if config.validation is not None:
-        # Nothing is held out: no row needs a group or a time.
-        settings = settings.model_copy(update={"group_column": None, "time_column": None})
     result = read_documents(data, settings)
     reporter.say(result.report.summary())
     account: dict[str, Any] = {"training_file": _count_rows(result.report)}

@@ -62,8 +62,17 @@ def hold_out(
         InputError: A document lacks its group or time, or a side would be empty.
         MissingExtraError: datasketch is not installed and near-copies are to be kept together.
     """
+    fraction = config.validation_split
     duplicates = find_duplicates(documents, reporter, near=config.near_duplicates == "together")
-    clusters, fraction = duplicates.cluster_ids.tolist(), config.validation_split
+    largest = max((len(cluster) for cluster in duplicates.clusters), default=0)
+    if largest > (1 - fraction) * len(documents):
+        # A small set made from a template: kept together, nothing could be held out.
+        note = (
+            f"{largest:,} of {len(documents):,} documents are near-copies of one another, so that "
+            "only equal texts are kept on one side: the validation figures will be too good"
+        )
+        duplicates = replace(find_duplicates(documents, near=False), notes=(note,))
+    clusters = duplicates.cluster_ids.tolist()
     if config.group_column is not None:
         groups = read_field(documents, config.group_column, "group_column")
         split = grouped_split(documents, groups, fraction, config.seed, clusters)
