@@ -34,9 +34,11 @@ from longform.types import (
 SEGMENTER_VERSION = 1
 """Raised when the same text and settings would give other segments; stored in every bundle."""
 
-_BATCH_CHARACTERS = 600_000
+_BATCH_CHARACTERS = 400_000
 """Characters handed to the tokenizer at once. Fewer cost it time, since its memory is then freed
 and taken piece by piece; more cost memory, some hundred bytes for each token of two batches."""
+_FIRST_BATCH_SHARE = 0.125
+"""The first batch is smaller, each next one twice as large: the tokenizer begins at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ class Segmenter:
 
     def _groups(self, texts: Iterable[str]) -> Iterator[_Group]:
         group, characters = _Group([], []), 0
+        enough = _FIRST_BATCH_SHARE * _BATCH_CHARACTERS
         for text in texts:
             cleaned = self.cleaner.clean(text)
             boundaries = sentence_boundaries(cleaned.text)
@@ -159,9 +162,10 @@ class Segmenter:
             content = cleaned.text
             group.sentences.extend([content[start:end] for start, end in pairwise(boundaries)])
             characters += len(content)
-            if characters >= _BATCH_CHARACTERS:
+            if characters >= enough:
                 yield group
                 group, characters = _Group([], []), 0
+                enough = min(2 * enough, _BATCH_CHARACTERS)
         if group.sources:
             yield group
 
