@@ -35,7 +35,7 @@ _MOST_CHARACTERS = 100_000_000
 _MOST_DOCUMENTS = 100_000
 _READ_AT_LEAST = 1_000
 _HIGH_SHARE = 0.02
-_ABLE = 0.6
+_ABLE = 0.75
 """Agreement with the labels below which what a model contradicts says more about the model."""
 
 
@@ -243,7 +243,7 @@ def _describe(suspects: Suspects) -> list[Finding]:
             kind="suspected_labels",
             severity="warning" if share >= _HIGH_SHARE else "note",
             what=f"{counted(suspects.likely, 'label')} of {suspects.judged:,} "
-            f"({100 * share:.1f} %) are probably wrong: a linear model that had not seen these "
+            f"({100 * share:.1f} %) may be wrong: a linear model that had not seen these "
             f"documents{read} ({100 * suspects.accuracy:.1f} % agreement with the labels) is sure "
             "of another class",
             count=suspects.likely,
