@@ -34,7 +34,7 @@ from longform.types import (
 SEGMENTER_VERSION = 1
 """Raised when the same text and settings would give other segments; stored in every bundle."""
 
-_BATCH_CHARACTERS = 400_000
+_BATCH_CHARACTERS = 1_000_000
 """Characters handed to the tokenizer at once. Fewer cost it time, since its memory is then freed
 and taken piece by piece; more cost memory, some hundred bytes for each token of two batches."""
 _FIRST_BATCH_SHARE = 0.125
