@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from longform.bundle import Bundle
     from longform.config import DataSettings, RunConfig
     from longform.inference.predictor import Predictor
     from longform.reporting import Reporter
@@ -82,17 +83,15 @@ def print_json(content: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
 
 
-def data_settings(bundle: Path, **flags: str | None) -> DataSettings:
+def data_settings(bundle: Bundle, **flags: str | None) -> DataSettings:
     """Say how to read a file for a bundle: as it was trained, unless a flag says otherwise.
 
     Raises:
-        BundleError: The bundle is damaged.
         ConfigError: A flag has a value that is not known.
     """
-    from longform.bundle import load_bundle
     from longform.config import DataSettings, read_settings
 
-    described = load_bundle(bundle).description
+    described = bundle.description
     trained = described.training.get("config", {})
     kept = ("text_column", "label_column", "text_pair_column", "label_separator")
     values = {name: trained[name] for name in kept if trained.get(name) is not None}
@@ -126,12 +125,12 @@ def resolve_config(
     return load_config(_only_config(files), overrides)
 
 
-def open_predictor(bundle: Path, backend: str, reporter: Reporter) -> Predictor:
-    """Verify and open a bundle, and say what it runs on."""
+def open_predictor(bundle: Bundle, backend: str, reporter: Reporter) -> Predictor:
+    """Open a bundle that was verified, and say what it runs on."""
     from longform.inference.predictor import load
 
     predictor = load(bundle, backend, reporter)
-    reporter.say(f"Bundle {bundle} verified, running on {predictor.backend_info}.")
+    reporter.say(f"Bundle {bundle.folder} verified, running on {predictor.backend_info}.")
     return predictor
 
 

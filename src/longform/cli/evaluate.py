@@ -44,14 +44,16 @@ def evaluate(  # noqa: PLR0913 - one argument for each flag
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy, macro-F1, calibration and coverage on labelled documents."""
+    from longform.bundle import load_bundle
     from longform.data.readers import read_documents
     from longform.evaluation.evaluation import evaluate as evaluate_documents
     from longform.reporting import ConsoleReporter
 
     reporter = ConsoleReporter()
     started = time.perf_counter()
+    opened = load_bundle(bundle)
     settings = data_settings(
-        bundle,
+        opened,
         text_column=text_column,
         label_column=label_column,
         text_pair_column=text_pair_column,
@@ -61,7 +63,7 @@ def evaluate(  # noqa: PLR0913 - one argument for each flag
     )
     result = read_documents(data, settings)
     reporter.say(result.report.summary())
-    with open_predictor(bundle, backend, reporter) as predictor:
+    with open_predictor(opened, backend, reporter) as predictor:
         evaluation = evaluate_documents(predictor, result.documents, reporter, data=data.name)
     if report is not None:
         _save_report(report, bundle, evaluation, reporter)

@@ -54,6 +54,7 @@ def predict(  # noqa: PLR0913 - one argument for each flag
     as_json: AsJson = False,
 ) -> None:
     """Classify texts given as arguments or on standard input, or all documents of a file."""
+    from longform.bundle import load_bundle
     from longform.reporting import ConsoleReporter
     from longform.types import Document
 
@@ -70,20 +71,15 @@ def predict(  # noqa: PLR0913 - one argument for each flag
         if as_json:
             print_json(summary)
         return
-    with open_predictor(bundle, backend, reporter) as predictor:
+    with open_predictor(load_bundle(bundle), backend, reporter) as predictor:
         given = texts or [sys.stdin.read()]
         documents = [
             Document(str(number), text, text_pair=text_pair) for number, text in enumerate(given)
         ]
         predictions = predictor.predict(documents, evidence=evidence)
     if as_json:
-        print_json(
-            {
-                "predictions": [
-                    _as_dict(item, top_k, pair=text_pair is not None) for item in predictions
-                ]
-            }
-        )
+        pair = text_pair is not None
+        print_json({"predictions": [_as_dict(item, top_k, pair=pair) for item in predictions]})
         return
     for prediction in predictions:
         _print(prediction, top_k)
@@ -98,10 +94,12 @@ def _predict_file(
     flags: dict[str, str | None],
     reporter: Reporter,
 ) -> dict[str, Any]:
+    from longform.bundle import load_bundle
     from longform.inference.bulk import predict_file
 
-    settings = data_settings(bundle, **flags)
-    with open_predictor(bundle, backend, reporter) as predictor:
+    opened = load_bundle(bundle)
+    settings = data_settings(opened, **flags)
+    with open_predictor(opened, backend, reporter) as predictor:
         return predict_file(predictor, source, target, settings, top_k=top_k, reporter=reporter)
 
 

@@ -164,11 +164,13 @@ class Predictor:
         return Prediction(identity, first.label, first.score, scores, coverage, labels=labels)
 
 
-def load(folder: str | Path, backend: str = "auto", reporter: Reporter | None = None) -> Predictor:
+def load(
+    folder: str | Path | Bundle, backend: str = "auto", reporter: Reporter | None = None
+) -> Predictor:
     """Verify a bundle and open it.
 
     Args:
-        folder: A bundle, as `longform train` writes it.
+        folder: A bundle, as `longform train` writes it; or one that was verified before.
         backend: `onnx`, `openvino`, `torch`, or `auto` for the fastest on this machine.
         reporter: Told when backends are measured.
 
@@ -177,7 +179,7 @@ def load(folder: str | Path, backend: str = "auto", reporter: Reporter | None = 
         InputError: The folder is no bundle, or the backend is unknown.
         MissingExtraError: The backend's library is not installed.
     """
-    bundle = load_bundle(Path(folder))
+    bundle = folder if isinstance(folder, Bundle) else load_bundle(Path(folder))
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
     opened = open_backend(bundle, backend, reporter)
