@@ -29,8 +29,7 @@ from typing import get_args
 
 from machine import describe_machine, print_machine
 
-from longform.config import SegmentSettings
-from longform.config.settings import CleaningStep
+from longform.config import CleaningStep, SegmentSettings
 from longform.data.readers import DocumentReader
 from longform.data.samples import generate_documents
 from longform.extras import is_available

@@ -29,6 +29,7 @@ PAGES = (DOCUMENTS / "configuration.md", DOCUMENTS / "architecture.md")
 ROOMS: dict[str, type[BaseModel]] = {
     "segments": config.SegmentSettings,
     "model": config.ModelSettings,
+    "optimization": config.OptimizationSettings,
     "training": config.TrainingSettings,
     "data": config.DataSettings,
     "augmentation": config.AugmentationSettings,
@@ -157,6 +158,10 @@ def _values(field: Any) -> str:
         return named + ", ".join(f"`{name}`" for name in optional)
     arguments = getattr(field.annotation, "__args__", ())
     types = [item for item in arguments if item is not type(None)] or [field.annotation]
+    if any(_is_list(item) for item in types):
+        return "list of names"
+    if typing.get_origin(field.annotation) is dict:
+        return "keys and values"
     word = {"int": "integer", "float": "number", "bool": "true, false", "str": "text"}
     shown = word[types[0].__name__]
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -32,7 +32,7 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 SMALLER = {
     "write_corpus(Path('data'))": "write_corpus(Path('data'), train=96, validation=24, test=24)",
     "--output runs/first\n": "--output runs/first "
-    "--set num_train_epochs=1 bag_dimension=16 bag_buckets=1000 bag_vocabulary=1500\n",
+    "--set num_train_epochs=1 bag_dimension=16 bag_buckets=1000 vocabulary_size=1500\n",
 }
 
 

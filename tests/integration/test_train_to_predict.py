@@ -154,7 +154,12 @@ def test_inspect_shows_how_a_text_is_cut(bundle, corpus, tmp_path):
 
 def test_r47_the_same_seed_gives_the_same_weights_and_another_seed_others(corpus, tmp_path):
     documents = read_documents(corpus.train).documents
-    settings = {"segment_length": 32, "bag_dimension": 8, "bag_buckets": 101, "bag_vocabulary": 300}
+    settings = {
+        "segment_length": 32,
+        "bag_dimension": 8,
+        "bag_buckets": 101,
+        "vocabulary_size": 300,
+    }
 
     def weights(name: str, seed: int) -> str:
         config = RunConfig(**settings, num_train_epochs=1, seed=seed)

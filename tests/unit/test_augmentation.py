@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longform.config.settings import AugmentationSettings
+from longform.config import AugmentationSettings
 from longform.data.augmentation import AugmentationReport, Augmenter, augment_documents
 from longform.data.augmentation_steps import (
     count_characters,

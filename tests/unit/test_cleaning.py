@@ -12,8 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from longform import extras
-from longform.config import SegmentSettings
-from longform.config.settings import CleaningStep
+from longform.config import CleaningStep, SegmentSettings
 from longform.errors import MissingExtraError
 from longform.text.cleaning import CleanedText, Cleaner
 

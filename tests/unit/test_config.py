@@ -53,7 +53,13 @@ def test_a_nested_block_of_training_arguments_is_lifted(write):
 
 @pytest.mark.parametrize("alias", ALIASES)
 def test_names_of_other_tools_are_understood(alias):
-    value = {"encoder": "a folder", "validation_split": 0.2, "warmup_steps": 0.3}
+    value = {
+        "encoder": "a folder",
+        "validation_split": 0.2,
+        "warmup_steps": 0.3,
+        "vocabulary_size": 500,
+        "layer_learning_rate_decay": 0.8,
+    }
     config = load_config(None, {alias: value.get(ALIASES[alias], 60)})
     assert getattr(config, ALIASES[alias]) == value.get(ALIASES[alias], 60)
 

@@ -30,7 +30,7 @@ KINDS = [
     ("attention", {}),
     ("lstm", {"lstm_bidirectional": False}),
     ("lstm", {"lstm_bidirectional": True}),
-    ("lstm", {"lstm_bidirectional": True, "lstm_layers": 2}),
+    ("lstm", {"lstm_bidirectional": True, "aggregator_layers": 2}),
 ]
 KIND_NAMES = ["mean", "max", "attention", "lstm", "bilstm", "bilstm of two layers"]
 EVERY_KIND = pytest.mark.parametrize(("aggregator", "options"), KINDS, ids=KIND_NAMES)
@@ -236,7 +236,7 @@ def copy_into(reference: nn.LSTM, aggregator: LSTMAggregator) -> None:
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_the_lstm_is_that_of_torch_on_each_document_without_padding(bidirectional, layers):
     torch.manual_seed(1)
-    config = configure(lstm_bidirectional=bidirectional, lstm_layers=layers)
+    config = configure(lstm_bidirectional=bidirectional, aggregator_layers=layers)
     aggregator = LSTMAggregator(WIDTH, config).eval()
     reference = nn.LSTM(
         WIDTH, config.aggregator_hidden, layers, batch_first=True, bidirectional=bidirectional
@@ -414,7 +414,7 @@ def test_forward_needs_something_to_read():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"aggregator": "lstm", "lstm_layers": 2}, {"aggregator": "max", **bert_settings()}],
+    [{}, {"aggregator": "lstm", "aggregator_layers": 2}, {"aggregator": "max", **bert_settings()}],
     ids=["bag", "bag and lstm", "bert"],
 )
 def test_a_saved_model_is_loaded_by_the_auto_class_and_gives_the_same_logits(tmp_path, changes):

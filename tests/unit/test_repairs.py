@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longform.config.settings import DataSettings
+from longform.config import DataSettings
 from longform.data.duplicates import Leaks, Match, find_leaks
 from longform.data.repairs import (
     Change,

@@ -10,8 +10,7 @@ import tiny_tokenizers
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from longform.config import SegmentSettings
-from longform.config.settings import CleaningStep
+from longform.config import CleaningStep, SegmentSettings
 from longform.errors import ConfigError, InputError
 from longform.text import segmenter as segmenter_module
 from longform.text.segmenter import Segmenter

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longform.config.settings import RunConfig
+from longform.config import RunConfig
 from longform.data.splits import (
     Split,
     grouped_split,

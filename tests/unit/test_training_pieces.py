@@ -328,7 +328,7 @@ def start_from(folder, **settings):
 
 
 def test_bag_learns_its_vocabulary_and_starts_small():
-    config = RunConfig(bag_dimension=8, bag_buckets=101, bag_vocabulary=300)
+    config = RunConfig(bag_dimension=8, bag_buckets=101, vocabulary_size=300)
     model, tokenizer = initialize(config, LABELS, iter(CORPUS))
     assert model.config.vocabulary_size == tokenizer.vocabulary_size <= 300
     assert model.config.id2label == {0: "刑事", 1: "民事"}
@@ -342,7 +342,7 @@ def test_bag_learns_its_vocabulary_and_starts_small():
 def test_bag_learns_its_vocabulary_from_cleaned_texts():
     texts = ["<table>合同</table>\u200b１"] * 9
     for cleaning, learnt in (((), True), (("html",), False)):
-        config = RunConfig(bag_dimension=8, bag_vocabulary=300, cleaning=cleaning)
+        config = RunConfig(bag_dimension=8, vocabulary_size=300, cleaning=cleaning)
         _, tokenizer = initialize(config, LABELS, iter(texts))
         assert (tokenizer.unknown_id not in tokenizer.encode(["<table>"])[0]) == learnt
 

@@ -1,28 +1,31 @@
 """One flat configuration for a run: what can be set, and how it is read."""
 
-from longform.config.loading import ALIASES, load_config, parse_assignments, read_settings
-from longform.config.settings import (
+from longform.config.data import (
     AugmentationSettings,
     AugmentationStep,
-    CleaningStep,
     DataSettings,
-    ModelSettings,
     ProblemType,
-    RunConfig,
-    SegmentSettings,
-    TrainingSettings,
 )
+from longform.config.loading import ALIASES, load_config, parse_assignments, read_settings
+from longform.config.model import SCRATCH_ENCODERS, Aggregation, ModelSettings, TokenPooling
+from longform.config.segments import CleaningStep, SegmentSettings
+from longform.config.settings import RunConfig
+from longform.config.training import OptimizationSettings, TrainingSettings
 
 __all__ = [
     "ALIASES",
+    "SCRATCH_ENCODERS",
+    "Aggregation",
     "AugmentationSettings",
     "AugmentationStep",
     "CleaningStep",
     "DataSettings",
     "ModelSettings",
+    "OptimizationSettings",
     "ProblemType",
     "RunConfig",
     "SegmentSettings",
+    "TokenPooling",
     "TrainingSettings",
     "load_config",
     "parse_assignments",

@@ -21,6 +21,10 @@ ALIASES = {
     "evaluation_split": "validation_split",
     "warmup_ratio": "warmup_steps",
     "patience": "early_stopping_patience",
+    "bag_vocabulary": "vocabulary_size",
+    "lstm_layers": "aggregator_layers",
+    "lstm_hidden": "aggregator_hidden",
+    "layerwise_lr_decay": "layer_learning_rate_decay",
 }
 """Well-known names of other tools -> ours."""
 

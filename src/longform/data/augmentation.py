@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from longform.config.settings import AugmentationSettings
+from longform.config import AugmentationSettings
 from longform.data.augmentation_steps import (
     Change,
     count_characters,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from longform.config.settings import DataSettings
+from longform.config import DataSettings
 from longform.data.duplicates import Leaks, Match, find_leaks
 from longform.errors import InputError
 from longform.reporting import Reporter

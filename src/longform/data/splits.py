@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from longform.config.settings import RunConfig
+from longform.config import RunConfig
 from longform.data.duplicates import find_duplicates, join
 from longform.data.stratification import (
     WITHOUT_LABEL,

@@ -129,7 +129,7 @@ class LSTMAggregator(nn.Module):
 
     def __init__(self, width: int, config: LongTextConfig) -> None:
         super().__init__()
-        hidden, layers = config.aggregator_hidden, config.lstm_layers
+        hidden, layers = config.aggregator_hidden, config.aggregator_layers
         directions = 2 if config.lstm_bidirectional else 1
         widths = [width] + [hidden * directions] * (layers - 1)
         self.forward_layers = nn.ModuleList(_lstm(size, hidden) for size in widths)

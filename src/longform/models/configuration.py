@@ -22,7 +22,7 @@ class LongTextConfig(PretrainedConfig):
         token_pooling: Token vectors to a segment vector, `cls` or `mean`.
         aggregator: Segment vectors to a document vector.
         aggregator_hidden: Width of the aggregator, of each direction for `lstm`.
-        lstm_layers: Layers of the aggregator `lstm`.
+        aggregator_layers: Layers of the aggregator `lstm`.
         lstm_bidirectional: Whether it also reads the segments from the last to the first.
         binary_logits: With two labels, 1 learns one logit and gives the first label 0.
         text_pair: Whether the head compares the segments of two texts.
@@ -44,7 +44,7 @@ class LongTextConfig(PretrainedConfig):
         token_pooling: Literal["cls", "mean"] = "mean",
         aggregator: Aggregation = "attention",
         aggregator_hidden: int = 256,
-        lstm_layers: int = 1,
+        aggregator_layers: int = 1,
         lstm_bidirectional: bool = True,
         binary_logits: Literal[1, 2] = 2,
         text_pair: bool = False,
@@ -61,7 +61,7 @@ class LongTextConfig(PretrainedConfig):
         self.token_pooling = token_pooling
         self.aggregator = aggregator
         self.aggregator_hidden = aggregator_hidden
-        self.lstm_layers = lstm_layers
+        self.aggregator_layers = aggregator_layers
         self.lstm_bidirectional = lstm_bidirectional
         self.binary_logits = binary_logits
         self.text_pair = text_pair

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from longform.config import SegmentSettings
-from longform.config.settings import CleaningStep
+from longform.config import CleaningStep, SegmentSettings
 from longform.text.alignment import Alignment, Edited
 from longform.text.characters import (
     Simplifier,

@@ -220,7 +220,7 @@ class _Run:
             else TorchBackend(self.model, precision, self.device.name)
         )
         # The prefix is part of the token ids, which each vector is found by.
-        key = [digest, self.config.token_pooling, backend.info.precision]
+        key = [digest, self.model.config.token_pooling, backend.info.precision]
         width, budget = backend.info.vector_size, backend.token_budget
         with VectorStore(default_cache_folder(), key, width, budget) as store:
             known = len(store)

@@ -42,7 +42,7 @@ def initialize(
     if config.encoder == "bag":
         cleaner = Cleaner(config.segment_settings())
         cleaned = (cleaner.clean(text).text for text in _limited(texts))
-        tokenizer = train_tokenizer(cleaned, config.bag_vocabulary)
+        tokenizer = train_tokenizer(cleaned, config.vocabulary_size)
         settings: dict[str, Any] = {"vocabulary_size": tokenizer.vocabulary_size}
         encoder = None
     else:
@@ -53,10 +53,10 @@ def initialize(
         bag_dimension=config.bag_dimension,
         bag_buckets=config.bag_buckets,
         bag_token_dropout=config.bag_token_dropout,
-        token_pooling=config.token_pooling,
+        token_pooling=config.token_pooling or "mean",
         aggregator=config.aggregator,
         aggregator_hidden=config.aggregator_hidden,
-        lstm_layers=config.lstm_layers,
+        aggregator_layers=config.aggregator_layers,
         lstm_bidirectional=config.lstm_bidirectional,
         binary_logits=config.binary_logits,
         text_pair=config.text_pair_column is not None,

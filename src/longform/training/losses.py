@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from longform.config.settings import ProblemType, TrainingSettings
+from longform.config import ProblemType, TrainingSettings
 from longform.types import Floats
 
 _LEAST_DOUBT = 1e-6

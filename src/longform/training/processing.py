@@ -120,7 +120,7 @@ class HappyDataProcessor:
         prepared = prepare_data(Path(path), self.config, reporter or Reporter())
         if self.tokenizer is None:
             texts = (document.text for document in prepared.train)
-            self.tokenizer = train_tokenizer(texts, self.config.bag_vocabulary)
+            self.tokenizer = train_tokenizer(texts, self.config.vocabulary_size)
         self.labels = LabelMap.from_documents(prepared.train)
         parts = {"train": prepared.train, "eval": prepared.validation}
         return {name: self._encode(part, self.labels) for name, part in parts.items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from longform.config.settings import TrainingSettings
+from longform.config import TrainingSettings
 from longform.data.batching import Batch, BatchPlan
 from longform.data.sampling import balanced_probabilities
 from longform.errors import InputError

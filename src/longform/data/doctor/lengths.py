@@ -119,7 +119,7 @@ def examine_lengths(
         tokenizer, shape = encoder
         name = f"the tokenizer of {Path(config.encoder).name}"
     else:
-        tokenizer = train_tokenizer(_limited(sample), config.bag_vocabulary)
+        tokenizer = train_tokenizer(_limited(sample), config.vocabulary_size)
         shape = REFERENCE_ENCODER
         name = "the tokenizer that 'bag' trains, here on a part of these texts"
     plans, tokens = compare_plans(sample, config, tokenizer, shape, reporter)

@@ -1,0 +1,70 @@
+"""What reads the segments, and what joins them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TokenPooling = Literal["cls", "mean", "max", "last"]
+Aggregation = Literal["mean", "max", "attention", "lstm", "gru", "transformer", "concat"]
+
+SCRATCH_ENCODERS = ("bag", "lstm", "linformer")
+"""Values of `encoder` that name an encoder which is trained from nothing."""
+
+
+class ModelSettings(BaseModel):
+    """What reads the segments and what joins them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    encoder: str = "bag"
+    """`bag`, `lstm` and `linformer` are trained from nothing; otherwise a folder or name of a
+    Hugging Face encoder or decoder, or a bundle whose encoder to start from."""
+    token_pooling: TokenPooling | None = None
+    """Token vectors -> segment vector. None: `last` for a decoder, `mean` otherwise. Ignored by
+    `bag`, whose tokens are averaged."""
+    aggregator: Aggregation = "attention"
+    """Segment vectors -> document vector. `concat` wants `max_segments`."""
+    aggregator_hidden: int = Field(256, ge=1)
+    """Width of the aggregator; of each direction for `lstm` and `gru`."""
+    aggregator_layers: int = Field(1, ge=1)
+    """Layers of `lstm`, `gru` and `transformer`."""
+    aggregator_heads: int = Field(4, ge=1)
+    """Attention heads of `attention` and `transformer`."""
+    lstm_bidirectional: bool = True
+    """`lstm` and `gru` read the segments in both directions."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of features dropped in training before the aggregator and before the classifier."""
+    frozen: bool = False
+    """Leave a pretrained encoder as it is and train on cached segment vectors."""
+    binary_logits: Literal[1, 2] = 2
+    """With two classes: 2 gives each its own logit (softmax); 1 learns one logit (sigmoid), the
+    other class having 0."""
+    vocabulary_size: int = Field(20_000, ge=300)
+    """Most tokens of the tokenizer that an encoder trained from nothing learns from the corpus."""
+    bag_dimension: int = Field(128, ge=1)
+    """Width of the embeddings of `bag`."""
+    bag_buckets: int = Field(65_521, ge=2)
+    """Hash buckets for the token pairs of `bag`."""
+    bag_token_dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of tokens and token pairs that `bag` leaves out of each training step."""
+    encoder_hidden: int = Field(128, ge=2, multiple_of=2)
+    """Width of the encoders `lstm` and `linformer`."""
+    encoder_layers: int = Field(1, ge=1)
+    """Layers of the encoders `lstm` and `linformer`."""
+    encoder_heads: int = Field(4, ge=1)
+    """Attention heads of the encoder `linformer`."""
+    linformer_k: int = Field(256, ge=1)
+    """Positions that `linformer` projects the keys and values of a segment to, along its length."""
+    lora: bool = False
+    """Train low-rank updates of a pretrained encoder's projections, and the head, instead of all
+    weights; the updates are merged into the weights at export."""
+    lora_r: int = Field(16, ge=1)
+    """Rank of the updates."""
+    lora_alpha: float = Field(32.0, gt=0)
+    """The updates count `lora_alpha / lora_r` times."""
+    lora_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of features dropped before the updates."""
+    lora_target_modules: tuple[str, ...] | None = None
+    """Names of the linear layers that are updated; None: query and value projections."""
