@@ -24,7 +24,7 @@ IGNORED = -100
 """Label of the tokens that the loss leaves out, as transformers and torch have it."""
 
 _STRETCHES = (0.4, 0.3, 0.2, 0.1)
-"""How often a stretch is of one, two, three and four characters: two on average, as Chinese words."""
+"""How often a stretch is of one, two, three and four characters: two on average."""
 _MASKED, _RANDOM = 0.8, 0.1
 """Shares of the drawn words that are masked, and that become other tokens (Devlin et al., 2019).
 The rest is left as it is and has to be guessed all the same."""
