@@ -8,6 +8,7 @@ from pydantic import Field
 
 from longform.config.data import DataSettings
 from longform.config.segments import SegmentSettings
+from longform.config.training import OptimizationSettings
 
 
 class PretrainingSettings(SegmentSettings):
@@ -56,8 +57,8 @@ class PretrainingSettings(SegmentSettings):
     bf16: bool | None = None
     """None: on where the device multiplies bf16 faster than fp32 by a short measurement."""
     save_steps: int | None = Field(None, ge=1)
-    """Optimiser steps between two checkpoints; None: one an epoch. An interrupted run loses at most
-    what came after the last one."""
+    """Optimiser steps between two checkpoints; None: a tenth of all steps. An interrupted run loses
+    at most what came after the last one."""
     logging_steps: int = Field(10, ge=1)
     """Optimiser steps between two entries of the log."""
     seed: int = 42
@@ -69,6 +70,11 @@ class PretrainingSettings(SegmentSettings):
         return DataSettings(
             **{name: getattr(self, name) for name in names}, near_duplicates=self.near_duplicates
         )
+
+    def optimization_settings(self) -> OptimizationSettings:
+        """Return the part that optimiser and schedule are built by."""
+        names = ("weight_decay", "lr_scheduler_type", "warmup_steps", "max_grad_norm")
+        return OptimizationSettings(**{name: getattr(self, name) for name in names})
 
     def segment_settings(self) -> SegmentSettings:
         """Return the part that the segmenter reads."""
