@@ -25,14 +25,17 @@ from longform.config import PretrainingSettings
 from longform.data.batching import BatchPlan
 from longform.inference.packing import pack_segments
 from longform.reporting import Reporter
+from longform.training.checkpoints import CheckpointKeeper, last_complete_checkpoint
 from longform.training.devices import Device
 from longform.training.masked_segments import EpochBatches
 from longform.training.masking import IGNORED
 from longform.training.optimizer import build_optimizer, build_scheduler
-from longform.training.progress import ProgressCallback, last_complete_checkpoint
+from longform.training.progress import ProgressCallback
 
 _JUDGED = 2**31
 """The epoch whose masks all measurements share, so that their losses can be compared."""
+
+_CHECKPOINTS = 2
 
 
 class MaskedRows:
@@ -106,7 +109,7 @@ class MaskedTrainer(Trainer):
         super().__init__(
             model=model,
             args=_arguments(settings, folder, device),
-            callbacks=[_MaskedProgress(reporter)],
+            callbacks=[_MaskedProgress(reporter), CheckpointKeeper(_CHECKPOINTS)],
             **kwargs,
         )
         # Their lines go to standard output, which belongs to --json.
@@ -291,7 +294,6 @@ def _arguments(settings: PretrainingSettings, folder: Path, device: Device) -> T
         eval_strategy="epoch",
         save_strategy="steps",
         save_steps=settings.save_steps or 0.1,
-        save_total_limit=2,
         logging_steps=settings.logging_steps,
         report_to="none",
         disable_tqdm=True,

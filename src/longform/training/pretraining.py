@@ -138,6 +138,7 @@ def pretrain(
         "steps": int(trainer.state.global_step),
         "epochs": round(float(trainer.state.epoch or 0), 2),
         "device": device.name,
+        "precision": "bf16" if trainer.args.bf16 else "fp32",
         "seconds": round(time.perf_counter() - started, 1),
     }
     return PretrainedEncoder(model.cpu().eval(), hub_tokenizer, summary)
