@@ -147,7 +147,7 @@ class MaskedTrainer(Trainer):
             for indices in pack_segments(data.lengths, self._settings.train_batch_tokens):
                 batch = self.data_collator([data[_JUDGED, index] for index in indices])
                 batch = {name: value.to(self.args.device) for name, value in batch.items()}
-                with torch.no_grad(), self.compute_loss_context_manager():
+                with torch.no_grad(), self.accelerator.autocast():
                     scores, targets = self._rows.score(self.model, batch)
                 losses += float(nn.functional.cross_entropy(scores, targets, reduction="sum"))
                 right += int((scores.argmax(dim=-1) == targets).sum())
