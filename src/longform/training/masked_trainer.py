@@ -117,6 +117,7 @@ class MaskedTrainer(Trainer):
         self.remove_callback(TqdmCallback)
         # The loss is a sum over the masked tokens of all batches of a step: none counts for more.
         self.model_accepts_loss_kwargs = True
+        self._measured: tuple[int, dict[str, float]] | None = None
         self._settings = settings
         self._head_rate = head_rate
         self._reporter = reporter
@@ -163,12 +164,20 @@ class MaskedTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measure, and tell the log and the callbacks as transformers does."""
-        metrics = {f"eval_{name}": value for name, value in self.measure().items()}
+        measured = self.measure()
+        self._measured = self.state.global_step, measured
+        metrics = {f"eval_{name}": value for name, value in measured.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def result(self) -> dict[str, float]:
+        """Return what `measure` gives after the last step."""
+        if self._measured is not None and self._measured[0] == self.state.global_step:
+            return self._measured[1]
+        return self.measure()
 
     def history(self) -> list[dict[str, float]]:
         """Return what was measured after each epoch, those before a resumption included."""

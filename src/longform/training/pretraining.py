@@ -123,7 +123,7 @@ def pretrain(
     first = trainer.measure()
     reporter.say(f"  before        {describe(first)}")
     trainer.fit()
-    last = trainer.measure()
+    last = trainer.result()
     _require_number(last["loss"])
     summary = {
         "documents": len(train),
