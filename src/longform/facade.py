@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,6 @@ class HappyTextClassification:
         self.model_name = model_name
         self.num_labels = num_labels
         self._reporter = ConsoleReporter()
-        self._own: tempfile.TemporaryDirectory[str] | None = None
         self._predictor: Predictor | None = load(load_path) if load_path else None
 
     def train(
@@ -98,8 +98,10 @@ class HappyTextClassification:
         given = args or {}
         given = given if isinstance(given, Mapping) else vars(given)
         values = {_THEIR_NAMES.get(name, name): value for name, value in given.items()}
-        own = tempfile.TemporaryDirectory(prefix="longform-")
-        values.setdefault("output_dir", str(Path(own.name) / "bundle"))
+        if "output_dir" not in values:
+            own = tempfile.mkdtemp(prefix="longform-")
+            weakref.finalize(self, shutil.rmtree, own, ignore_errors=True)
+            values["output_dir"] = str(Path(own) / "bundle")
         paths = {"data": str(train_data), "validation": str(eval_data) if eval_data else None}
         config = load_config(None, {"encoder": self.model_name, **values, **paths})
         documents = read_documents(Path(train_data), config.data_settings()).documents
@@ -111,7 +113,7 @@ class HappyTextClassification:
                 fix="Correct num_labels, or leave it out.",
             )
         run_training(config, self._reporter)
-        self._predictor, self._own = load(str(config.output_dir)), own
+        self._predictor = load(str(config.output_dir))
         return self.eval(eval_data or train_data)
 
     def eval(self, data: str | Path) -> EvalResult:
