@@ -158,7 +158,7 @@ def test_r33_a_killed_run_is_continued_and_ends_the_same(
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
 
-def test_r36_a_run_with_other_settings_is_not_continued(
+def test_r36_r41_a_stopped_run_keeps_its_last_step_and_is_not_continued_with_other_settings(
     masking_encoder, texts, tmp_path, monkeypatch
 ):
     output = tmp_path / "encoder"
@@ -173,6 +173,8 @@ def test_r36_a_run_with_other_settings_is_not_continued(
         assert run(*command(masking_encoder, texts, output)).status == 130
     refused = run(*command(masking_encoder, texts, output, "mlm_probability=0.2"))
     assert refused.status == 2
+    # Stopped in the step after a checkpoint, of which another is then kept.
+    assert (tmp_path / "encoder.pretraining" / "checkpoints" / "checkpoint-21").is_dir()
     assert "mlm_probability" in refused.err
     assert "--restart" in refused.err
 

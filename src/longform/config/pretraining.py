@@ -54,6 +54,8 @@ class PretrainingSettings(SegmentSettings):
     """Batches that make one optimiser step."""
     gradient_checkpointing: bool = False
     """Keep only the inputs of each encoder layer and compute the rest again for the gradients."""
+    device: Literal["auto", "cpu", "cuda", "npu"] = "auto"
+    """Where to train; a device that is named must be there."""
     bf16: bool | None = None
     """None: on where the device multiplies bf16 faster than fp32 by a short measurement."""
     save_steps: int | None = Field(None, ge=1)

@@ -27,6 +27,7 @@ from longform.inference.packing import pack_segments
 from longform.reporting import Reporter
 from longform.training.checkpoints import CheckpointKeeper, last_complete_checkpoint
 from longform.training.devices import Device
+from longform.training.interruption import Interruption
 from longform.training.masked_segments import EpochBatches
 from longform.training.masking import IGNORED
 from longform.training.optimizer import build_optimizer, build_scheduler
@@ -106,10 +107,15 @@ class MaskedTrainer(Trainer):
     ) -> None:
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
+        self._interruption = Interruption(reporter)
         super().__init__(
             model=model,
             args=_arguments(settings, folder, device),
-            callbacks=[_MaskedProgress(reporter), CheckpointKeeper(_CHECKPOINTS)],
+            callbacks=[
+                _MaskedProgress(reporter),
+                self._interruption,
+                CheckpointKeeper(_CHECKPOINTS),
+            ],
             **kwargs,
         )
         # Their lines go to standard output, which belongs to --json.
@@ -131,11 +137,17 @@ class MaskedTrainer(Trainer):
         )
 
     def fit(self) -> None:
-        """Train, from the last complete checkpoint where there is one."""
+        """Train, from the last complete checkpoint where there is one.
+
+        Raises:
+            SystemExit: A signal ended it; a checkpoint was kept.
+        """
         checkpoint = last_complete_checkpoint(Path(str(self.args.output_dir)))
         if checkpoint is not None:
             self._reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with self._interruption:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        self._interruption.end()
 
     def measure(self) -> dict[str, float]:
         """Return the masked loss, its perplexity and the accuracy on the held-out segments.
@@ -164,6 +176,9 @@ class MaskedTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Measure, and tell the log and the callbacks as transformers does."""
+        if self._interruption.received is not None:
+            # Whoever stops a run does not wait for figures of half an epoch.
+            return {}
         measured = self.measure()
         self._measured = self.state.global_step, measured
         metrics = {f"eval_{name}": value for name, value in measured.items()}

@@ -107,7 +107,7 @@ def pretrain(
             "The encoder comes without the layers that guess words: they begin from random "
             "weights, beside its table of tokens."
         )
-    device = pick_device(reporter)
+    device = pick_device(reporter, settings.device)
     rate = _NEW_HEAD_RATE if has_new_head else settings.learning_rate
     trainer = MaskedTrainer(
         model,
