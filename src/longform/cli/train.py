@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from longform.config import RunConfig
     from longform.reporting import Reporter
 
+_NO_PART_OF_A_RUN = {"data", "validation", "output_dir", "parity_documents"}
+
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
 ]
@@ -127,13 +129,9 @@ def run_training(
     from longform.training.run_folder import claim_run_folder
 
     work = target.parent / f"{target.name}.training"
-    excluded = {"data", "validation", "output_dir", "parity_documents"}
-    checkpoints = claim_run_folder(
-        work,
-        config.model_dump(mode="json", exclude=excluded),
-        [*prepared.train, *prepared.validation],
-        restart=restart,
-    )
+    documents = [*prepared.train, *prepared.validation]
+    settings = config.model_dump(mode="json", exclude=_NO_PART_OF_A_RUN)
+    checkpoints = claim_run_folder(work, settings, documents, restart=restart)
 
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)

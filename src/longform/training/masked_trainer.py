@@ -194,6 +194,17 @@ class MaskedTrainer(Trainer):
             return self._measured[1]
         return self.measure()
 
+    def account(self) -> dict[str, Any]:
+        """Return what was done, that before a resumption included."""
+        return {
+            "segments": len(self.train_dataset),
+            "validation_segments": len(self.eval_dataset),
+            "history": self.history(),
+            "steps": int(self.state.global_step),
+            "epochs": round(float(self.state.epoch or 0), 2),
+            "precision": "bf16" if self.args.bf16 else "fp32",
+        }
+
     def history(self) -> list[dict[str, float]]:
         """Return what was measured after each epoch, those before a resumption included."""
         names = ("loss", "perplexity", "accuracy")

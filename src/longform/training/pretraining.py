@@ -37,6 +37,10 @@ from longform.training.masking import Vocabulary, WordMasker
 from longform.types import Document, TokenIds
 
 _NEW_HEAD_RATE = 1e-3
+_NEW_HEAD = (
+    "The encoder comes without the layers that guess words: they begin from random weights, beside "
+    "its table of tokens."
+)
 _JUDGED_SEGMENTS = 2_000
 """Held-out segments that the loss is measured on at most: more make it slower and hardly surer."""
 
@@ -73,28 +77,17 @@ def pretrain(
         reporter: Told what was decided and how it goes.
 
     Raises:
-        InputError: The encoder cannot be loaded, is no encoder or has no mask token.
-        ConfigError: Settings that do not fit each other or the encoder.
+        InputError: The encoder or the texts cannot be used.
         LongformError: The loss is no number any more.
     """
     reporter = reporter or Reporter()
     started = time.perf_counter()
-    transformers.set_seed(settings.seed)
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
+    _prepare_transformers(settings.seed)
     hub_tokenizer = open_tokenizer(settings)
     model, has_new_head = _load_model(str(settings.encoder))
     tokenizer = TextTokenizer(hub_tokenizer.backend_tokenizer.to_str())
     segmenter = Segmenter(tokenizer, settings.segment_settings())
-    before, after = tokenizer.frame(settings.segment_prefix)
-    masker = WordMasker(
-        Vocabulary(tokenizer.serialized),
-        (len(before), len(after)),
-        int(hub_tokenizer.mask_token_id),
-        tokenizer.unknown_id,
-        settings.mlm_probability,
-        settings.seed,
-    )
+    masker = _masker(settings, tokenizer, int(hub_tokenizer.mask_token_id))
     learnt = _segment(segmenter, masker, train, reporter)
     judged = _sample(_segment(segmenter, masker, validation, reporter), settings.seed, reporter)
     tokens = sum(map(len, learnt))
@@ -103,10 +96,7 @@ def pretrain(
         f"the loss is measured on {len(judged):,} segments of {len(validation):,} others."
     )
     if has_new_head:
-        reporter.say(
-            "The encoder comes without the layers that guess words: they begin from random "
-            "weights, beside its table of tokens."
-        )
+        reporter.say(_NEW_HEAD)
     device = pick_device(reporter, settings.device)
     rate = _NEW_HEAD_RATE if has_new_head else settings.learning_rate
     trainer = MaskedTrainer(
@@ -128,20 +118,34 @@ def pretrain(
     summary = {
         "documents": len(train),
         "validation_documents": len(validation),
-        "segments": len(learnt),
-        "validation_segments": len(judged),
         "tokens": tokens,
         "new_head": has_new_head,
         "before": _rounded(first),
         "after": _rounded(last),
-        "history": trainer.history(),
-        "steps": int(trainer.state.global_step),
-        "epochs": round(float(trainer.state.epoch or 0), 2),
+        **trainer.account(),
         "device": device.name,
-        "precision": "bf16" if trainer.args.bf16 else "fp32",
         "seconds": round(time.perf_counter() - started, 1),
     }
     return PretrainedEncoder(model.cpu().eval(), hub_tokenizer, summary)
+
+
+def _prepare_transformers(seed: int) -> None:
+    """Seed everything, and keep bars and notices of the library off the user's screen."""
+    transformers.set_seed(seed)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+def _masker(settings: PretrainingSettings, tokenizer: TextTokenizer, mask_id: int) -> WordMasker:
+    before, after = tokenizer.frame(settings.segment_prefix)
+    return WordMasker(
+        Vocabulary(tokenizer.serialized),
+        (len(before), len(after)),
+        mask_id,
+        tokenizer.unknown_id,
+        settings.mlm_probability,
+        settings.seed,
+    )
 
 
 def open_tokenizer(settings: PretrainingSettings) -> Any:
