@@ -108,13 +108,9 @@ def pretrain(  # noqa: PLR0913 - one argument for each flag
         "encoding_errors": encoding_errors,
     }
     config = resolve_settings(PretrainingSettings, settings or [], set_ or [], flags)
+    texts = Texts(data or [], validation, exclude or [])
     summary = run_pretraining(
-        config,
-        Texts(data or [], validation, exclude or []),
-        _required(output),
-        ConsoleReporter(),
-        overwrite=overwrite,
-        restart=restart,
+        config, texts, _required(output), ConsoleReporter(), overwrite=overwrite, restart=restart
     )
     if as_json:
         print_json(summary)
@@ -161,15 +157,8 @@ def run_pretraining(
         InputError: The texts, the encoder or the output cannot be used.
     """
     from longform.data.unlabelled import gather_texts
-    from longform.errors import InputError
-    from longform.extras import check_installed
 
-    for library in ("torch", "transformers", "accelerate"):
-        check_installed(library, "Pretraining")
-    if not texts.data:
-        raise InputError(
-            "Pretraining needs texts.", found="no --data", fix="Add --data FILE [FILE ...]."
-        )
+    _require_means(texts)
     # Imported here: only training needs torch, and it takes seconds to load.
     from longform.training.encoder_folder import check_encoder_output, write_encoder
     from longform.training.pretraining import open_tokenizer, pretrain
@@ -196,14 +185,29 @@ def run_pretraining(
     record = {"settings": resolved, "data": gathered.account, "pretraining": pretrained.summary}
     write_encoder(target, work, pretrained.model, pretrained.tokenizer, record, overwrite=overwrite)
     shutil.rmtree(work)
-    before, after = pretrained.summary["before"], pretrained.summary["after"]
-    reporter.say(
+    reporter.say(_closing_lines(target, pretrained.summary))
+    return {"encoder": str(target), **record}
+
+
+def _require_means(texts: Texts) -> None:
+    from longform.errors import InputError
+    from longform.extras import check_installed
+
+    for library in ("torch", "transformers", "accelerate"):
+        check_installed(library, "Pretraining")
+    if not texts.data:
+        raise InputError(
+            "Pretraining needs texts.", found="no --data", fix="Add --data FILE [FILE ...]."
+        )
+
+
+def _closing_lines(target: Path, summary: dict[str, Any]) -> str:
+    return (
         f"Done: {target}\n"
-        f"  masked loss {before['loss']:.4f} before, {after['loss']:.4f} after "
-        f"{pretrained.summary['steps']:,} steps in {pretrained.summary['seconds']:,.0f} s\n"
+        f"  masked loss {summary['before']['loss']:.4f} before, {summary['after']['loss']:.4f} "
+        f"after {summary['steps']:,} steps in {summary['seconds']:,.0f} s\n"
         f"Next: longform train --encoder {target} --data FILE --output FOLDER"
     )
-    return {"encoder": str(target), **record}
 
 
 def _required(output: Path | None) -> Path:

@@ -198,6 +198,7 @@ class MaskedTrainer(Trainer):
         """Return what was done, that before a resumption included."""
         return {
             "segments": len(self.train_dataset),
+            "tokens": sum(self.train_dataset.lengths),
             "validation_segments": len(self.eval_dataset),
             "history": self.history(),
             "steps": int(self.state.global_step),

@@ -90,19 +90,17 @@ def pretrain(
     masker = _masker(settings, tokenizer, int(hub_tokenizer.mask_token_id))
     learnt = _segment(segmenter, masker, train, reporter)
     judged = _sample(_segment(segmenter, masker, validation, reporter), settings.seed, reporter)
-    tokens = sum(map(len, learnt))
     reporter.say(
-        f"{len(train):,} documents to learn from: {len(learnt):,} segments, {tokens:,} tokens; "
-        f"the loss is measured on {len(judged):,} segments of {len(validation):,} others."
+        f"{len(train):,} documents to learn from, {len(learnt):,} segments; the loss is measured "
+        f"on {len(judged):,} segments of {len(validation):,} others."
     )
     if has_new_head:
         reporter.say(_NEW_HEAD)
     device = pick_device(reporter, settings.device)
-    rate = _NEW_HEAD_RATE if has_new_head else settings.learning_rate
     trainer = MaskedTrainer(
         model,
         settings,
-        settings.head_learning_rate or rate,
+        _head_rate(settings, is_new=has_new_head),
         folder,
         device,
         reporter,
@@ -118,12 +116,9 @@ def pretrain(
     summary = {
         "documents": len(train),
         "validation_documents": len(validation),
-        "tokens": tokens,
         "new_head": has_new_head,
-        "before": _rounded(first),
-        "after": _rounded(last),
+        **{"before": _rounded(first), "after": _rounded(last), "device": device.name},
         **trainer.account(),
-        "device": device.name,
         "seconds": round(time.perf_counter() - started, 1),
     }
     return PretrainedEncoder(model.cpu().eval(), hub_tokenizer, summary)
@@ -134,6 +129,10 @@ def _prepare_transformers(seed: int) -> None:
     transformers.set_seed(seed)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+
+
+def _head_rate(settings: PretrainingSettings, *, is_new: bool) -> float:
+    return settings.head_learning_rate or (_NEW_HEAD_RATE if is_new else settings.learning_rate)
 
 
 def _masker(settings: PretrainingSettings, tokenizer: TextTokenizer, mask_id: int) -> WordMasker:
