@@ -80,8 +80,7 @@ def pretrain(
         InputError: The encoder or the texts cannot be used.
         LongformError: The loss is no number any more.
     """
-    reporter = reporter or Reporter()
-    started = time.perf_counter()
+    reporter, started = reporter or Reporter(), time.perf_counter()
     _prepare_transformers(settings.seed)
     hub_tokenizer = open_tokenizer(settings)
     model, has_new_head = _load_model(str(settings.encoder))
@@ -111,8 +110,7 @@ def pretrain(
     first = trainer.measure()
     reporter.say(f"  before        {describe(first)}")
     trainer.fit()
-    last = trainer.result()
-    _require_number(last["loss"])
+    last = _finite(trainer.result())
     summary = {
         "documents": len(train),
         "validation_documents": len(validation),
@@ -271,13 +269,14 @@ def _sample(segments: list[TokenIds], seed: int, reporter: Reporter) -> list[Tok
     return [segments[index] for index in sorted(chosen.tolist())]
 
 
-def _require_number(loss: float) -> None:
-    if not math.isfinite(loss):
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    if not math.isfinite(metrics["loss"]):
         raise LongformError(
             "The masked loss must stay a finite number.",
-            found=f"{loss} after the last step",
+            found=f"{metrics['loss']} after the last step",
             fix="Lower learning_rate, or set bf16 to false.",
         )
+    return metrics
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float]:
