@@ -17,6 +17,7 @@ from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
 from longform.cli.inspect import inspect
 from longform.cli.predict import predict
+from longform.cli.pretrain import SeveralFilesCommand, pretrain
 from longform.cli.serve import serve
 from longform.cli.train import train
 from longform.errors import LongformError
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for verb in (doctor, train, evaluate, predict, inspect, serve, demo):
     app.command()(verb)
+app.command(cls=SeveralFilesCommand)(pretrain)
 app.command(name="env")(environment)
 
 

@@ -112,7 +112,7 @@ def load_tokenizer(name: str) -> TextTokenizer:
 
 
 def _load_encoder(config: RunConfig) -> tuple[Any, TextTokenizer]:
-    source = _encoder_source(config.encoder)
+    source = encoder_source(config.encoder)
     try:
         encoder_config = AutoConfig.from_pretrained(source)
         arguments = pooler_arguments(encoder_config.model_type)
@@ -130,12 +130,22 @@ def _load_encoder(config: RunConfig) -> tuple[Any, TextTokenizer]:
         ) from error
     _check_weights(config.encoder, loading["missing_keys"])
     tokenizer = TextTokenizer(hub_tokenizer.backend_tokenizer.to_str())
-    _check_fit(config, encoder.config, tokenizer)
+    check_fit(config, encoder.config, tokenizer)
     return encoder, tokenizer
 
 
-def _encoder_source(encoder: str) -> str:
-    """Check what can be checked of a folder before transformers looks at it."""
+def encoder_source(encoder: str) -> str:
+    """Check what can be checked of a folder before transformers looks at it.
+
+    Args:
+        encoder: A folder, or a name in the local Hugging Face cache.
+
+    Returns:
+        What to hand to `from_pretrained`.
+
+    Raises:
+        InputError: A folder lacks a file.
+    """
     path = Path(encoder)
     looks_like_path = path.is_absolute() or encoder.startswith((".", "~")) or path.exists()
     if not looks_like_path:
@@ -175,7 +185,13 @@ def _check_weights(name: str, missing: Iterable[str]) -> None:
         )
 
 
-def _check_fit(config: RunConfig, encoder_config: Any, tokenizer: TextTokenizer) -> None:
+def check_fit(config: RunConfig, encoder_config: Any, tokenizer: TextTokenizer) -> None:
+    """Refuse segments longer than the encoder takes, and a tokenizer of another encoder.
+
+    Raises:
+        ConfigError: `segment_length` is more than the encoder can take.
+        InputError: The tokenizer has more tokens than the encoder has vectors.
+    """
     positions = getattr(encoder_config, "max_position_embeddings", None)
     if positions is not None and "roberta" in encoder_config.model_type:
         # RoBERTa counts its positions from the padding id plus one.
