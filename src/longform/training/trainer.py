@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from longform.decision.thresholds import tune_thresholds
 from longform.evaluation.metrics import accuracy, macro_f1
 from longform.models.classifier import Head, mean_loss
 from longform.reporting import Reporter
+from longform.training.averaging import WeightAverage
 from longform.training.devices import Device
 from longform.training.losses import LossFunction, build_loss
 from longform.training.progress import ProgressCallback, last_complete_checkpoint
+from longform.training.regularization import Adversary, consistent_loss, token_embeddings
 from longform.training.sampling import (
     INDICES,
     DocumentLosses,
@@ -144,6 +147,14 @@ class LongTextTrainer(Trainer):
             self._losses = DocumentLosses(len(kwargs["train_dataset"]), self.args.device)
             # Before the progress, which marks a checkpoint as complete.
             self.callback_handler.callbacks.insert(0, LossKeeper(self._losses))
+        self._rdrop_alpha = config.rdrop_alpha
+        self._adversary: Adversary | None = None
+        if config.fgm_epsilon > 0:
+            self._adversary = Adversary(token_embeddings(self.model), config.fgm_epsilon)
+        self._average: WeightAverage | None = None
+        if config.ema_decay > 0:
+            self._average = WeightAverage(self.model, config.ema_decay)
+            self.callback_handler.callbacks.insert(0, self._average)
         self._plan = plan_batches(config, kwargs["train_dataset"], self.args)
         if self._plan is not None:
             reporter.say(self._plan.describe())
@@ -155,7 +166,31 @@ class LongTextTrainer(Trainer):
             reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
             if self._losses is not None:
                 self._losses.load(checkpoint)
+            if self._average is not None:
+                self._average.load(checkpoint)
         self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if self._average is not None:
+            best = self.state.best_model_checkpoint
+            self._average.finish(Path(best) if best else None)
+
+    def evaluate(self, *arguments: Any, **kwargs: Any) -> dict[str, float]:
+        """Validate as transformers does: the average of the weights, where one is kept."""
+        with self._average.applied() if self._average is not None else nullcontext():
+            return super().evaluate(*arguments, **kwargs)
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Add the gradients of a batch, and those of the same batch under attack."""
+        if self._adversary is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        # A pass takes entries out of its inputs, and the losses that count are the first one's.
+        again = {name: item for name, item in inputs.items() if name != INDICES}
+        with self._adversary.watching():
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        with self._adversary.attacking():
+            super().training_step(model, again, num_items_in_batch)
+        return loss
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return batches by plan where the settings ask for one, else those of transformers."""
@@ -174,9 +209,15 @@ class LongTextTrainer(Trainer):
         """Compute the loss as transformers does, and note that of each training document."""
         indices = inputs.pop(INDICES, None)
         labels = inputs["labels"]
+        once_more = {name: item for name, item in inputs.items() if name != "labels"}
         loss, outputs = super().compute_loss(
             model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
+        if self._rdrop_alpha > 0 and model.training:
+            passes = (outputs.logits, model(**once_more).logits)
+            losses = consistent_loss(self._loss, self._rdrop_alpha, passes, labels)
+            items = labels.numel() if num_items_in_batch is None else num_items_in_batch
+            loss = losses.sum() / items
         if indices is not None and self._losses is not None:
             losses = self._loss.per_document(outputs.logits.detach(), labels)
             self._losses.record(indices, losses)
