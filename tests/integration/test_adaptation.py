@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
-from tiny_runs import Corpus, Result, train
+from tiny_runs import Corpus, Result, make_documents, train
 
 from longform.bundle import load_bundle
+from longform.config import RunConfig, parse_assignments
 from longform.inference.predictor import load
-from longform.training.progress import ProgressCallback
+from longform.reporting import Reporter
+from longform.training.fit import fit
 
 SETTINGS = (
     "segment_length=32",
@@ -29,6 +31,15 @@ SETTINGS = (
 )
 LORA = ("lora=true", "lora_r=2", "lora_alpha=4")
 EVERYTHING = (*LORA, "rdrop_alpha=1", "fgm_epsilon=0.5", "ema_decay=0.8")
+
+
+class Lines(Reporter):
+    """Keeps what was said."""
+
+    text = ""
+
+    def say(self, text: str) -> None:
+        self.text += f"{text}\n"
 
 
 def adapt(corpus: Corpus, encoder: Path, output: Path, *settings: str) -> Result:
@@ -73,27 +84,24 @@ def test_r43_the_metrics_are_those_of_the_bundle(adapted, corpus):
     assert records["onnx:fp32"]["passed"]
 
 
-def test_r35_r47_a_stopped_run_with_everything_ends_in_the_same_weights(
-    adapted, corpus, encoder, tmp_path, monkeypatch
-):
-    original = ProgressCallback.on_save
+@pytest.mark.parametrize("settings", [LORA, EVERYTHING], ids=["lora", "everything"])
+def test_r35_r47_a_continued_run_ends_in_the_same_weights(encoder, tmp_path, settings):
+    documents = make_documents(40, seed=3)
+    values = parse_assignments([*SETTINGS, *settings, f"encoder={encoder}"])
+    config, told = RunConfig.model_validate(values), Lines()
 
-    def stop(self, args, state, control, **rest):
-        original(self, args, state, control, **rest)
-        os.kill(os.getpid(), signal.SIGINT)
+    def run(folder: str) -> dict[str, torch.Tensor]:
+        trained = fit(config, documents[:24], documents[24:], tmp_path / folder, told)
+        return trained.model.state_dict()
 
-    output = tmp_path / "model"
-    arguments = (corpus, output, *SETTINGS, *EVERYTHING)
-    with monkeypatch.context() as patch:
-        patch.setattr(ProgressCallback, "on_save", stop)
-        stopped = train(*arguments, options=["--encoder", encoder])
-    assert stopped.status == 130, stopped.err
-    continued = train(*arguments, options=["--encoder", encoder])
-    assert continued.status == 0, continued.err
-    assert "Continuing from checkpoint" in continued.err
-    found, expected = weights(output), weights(adapted[0])
-    assert found.keys() == expected.keys()
-    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    expected = run("whole")
+    checkpoint = "checkpoint-3"
+    shutil.copytree(tmp_path / "whole" / checkpoint, tmp_path / "continued" / checkpoint)
+    for folder in ("continued", "again"):
+        found = run(folder)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert told.text.count("Continuing from checkpoint-3") == 1
 
 
 def test_fgm_and_frozen_are_refused_together(corpus, encoder, tmp_path):

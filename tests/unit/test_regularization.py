@@ -65,10 +65,7 @@ def backward(model: LongTextClassifier, seed: int = 0) -> None:
 
 def attack(model: LongTextClassifier, adversary: Adversary, seed: int = 0) -> None:
     """One micro-step with its second pass."""
-    with adversary.watching():
-        backward(model, seed)
-    with adversary.attacking():
-        backward(model, seed)
+    adversary.step(lambda: backward(model, seed))
 
 
 def gradients(model: LongTextClassifier) -> dict[str, torch.Tensor]:

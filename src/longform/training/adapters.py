@@ -50,7 +50,7 @@ def add_adapters(model: LongTextClassifier, config: ModelSettings) -> None:
     chosen = [linear[name] for target in targets for name in _named(linear, target)]
     settings = LoraConfig(
         r=config.lora_r,
-        lora_alpha=config.lora_alpha,  # type: ignore[arg-type]  # read as a number of any kind
+        lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=list(targets),
         # GPT-2's layers keep their weights transposed.

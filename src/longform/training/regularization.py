@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from transformers import PreTrainedModel
 from longform.models import LongTextClassifier
 from longform.models.encoders import PretrainedEncoder
 from longform.training.losses import LossFunction
+
+Result = TypeVar("Result")
 
 
 def consistent_loss(
@@ -64,8 +66,8 @@ class Adversary:
     After Miyato et al., "Adversarial Training Methods for Semi-Supervised Text Classification"
     (2017), with the move applied to the embedding table, `epsilon * g / ||g||` over all of it.
 
-    A step is `watching` around one forward and backward pass and `attacking` around a second one,
-    whose gradients are added to those of the first. Both belong to the same micro-batch: gradients
+    A step is one forward and backward pass `watching` and a second one `attacking`, whose gradients
+    are added to those of the first. Both belong to the same micro-batch: gradients
     that were accumulated before neither turn the direction nor are lost. A table that is not
     trained, as with LoRA, is moved all the same and gets no gradient.
 
@@ -78,6 +80,21 @@ class Adversary:
         self._tables = list(tables)
         self._epsilon = epsilon
         self._directions: list[Tensor | None] = []
+
+    def step(self, compute: Callable[[], Result]) -> Result:
+        """Run both passes of a step.
+
+        Args:
+            compute: Runs one forward and backward pass.
+
+        Returns:
+            What the first pass gave.
+        """
+        with self.watching():
+            result = compute()
+        with self.attacking():
+            compute()
+        return result
 
     @contextmanager
     def watching(self) -> Iterator[None]:

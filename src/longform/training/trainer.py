@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -247,11 +248,16 @@ class LongTextTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
         """Compute the gradients of a batch, again in smaller pieces where memory runs out."""
-        step = self._gradients
+        step = super().training_step
+
+        def compute() -> Tensor:
+            return step(model, dict(inputs), num_items_in_batch)
+
+        attacked = compute if self._adversary is None else partial(self._adversary.step, compute)
         alone = contextlib.nullcontext if self._exchange is None else model.no_sync
         with alone():  # type: ignore[operator]
             loss = self._memory.gradients(
-                lambda: step(model, dict(inputs), num_items_in_batch),
+                attacked,
                 restartable=self.accelerator.distributed_type != DistributedType.FSDP,
             )
         if self._exchange is not None and self.accelerator.sync_gradients:
@@ -261,19 +267,6 @@ class LongTextTrainer(Trainer):
             self.lr_scheduler.advance()
         # A loss that is not finite is told by the guard; the log goes on.
         return torch.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)
-
-    def _gradients(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
-    ) -> Tensor:
-        """Compute the gradients of a batch, and of the same one under attack where it is asked."""
-        step = super().training_step
-        if self._adversary is None:
-            return step(model, inputs, num_items_in_batch)
-        with self._adversary.watching():
-            loss = step(model, dict(inputs), num_items_in_batch)
-        with self._adversary.attacking():
-            step(model, inputs, num_items_in_batch)
-        return loss
 
     def compute_loss(
         self,
