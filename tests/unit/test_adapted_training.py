@@ -121,7 +121,10 @@ def test_validation_reads_a_document_once(tmp_path):
 
 
 def test_without_dropout_rdrop_trains_what_training_without_it_does(tmp_path):
-    plain, twice = trainer_in(tmp_path / "a"), trainer_in(tmp_path / "b", rdrop_alpha=3.0)
+    plain, twice = (
+        trainer_in(tmp_path / name, num_train_epochs=1, rdrop_alpha=alpha)
+        for name, alpha in (("plain", 0.0), ("twice", 3.0))
+    )
     for trainer in (plain, twice):
         trainer.fit()
     expected = weights(plain)
@@ -130,8 +133,9 @@ def test_without_dropout_rdrop_trains_what_training_without_it_does(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"rdrop_alpha": 1.0}, {"fgm_epsilon": 0.5}])
 def test_a_second_pass_changes_what_is_learnt(tmp_path, settings):
-    plain = trainer_in(tmp_path / "a", dropout=0.3)
-    other = trainer_in(tmp_path / "b", dropout=0.3, **settings)
+    values = {"dropout": 0.3, "num_train_epochs": 1}
+    plain = trainer_in(tmp_path / "a", **values)
+    other = trainer_in(tmp_path / "b", **values, **settings)
     for trainer in (plain, other):
         trainer.fit()
     expected = weights(plain)

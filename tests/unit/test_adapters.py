@@ -91,6 +91,8 @@ def answers(model: LongTextClassifier) -> torch.Tensor:
         ("modernbert", {"Wqkv"}),
         ("gpt2", {"c_attn"}),
         ("longformer", {"query", "value"}),
+        ("deberta-v2", {"query_proj", "value_proj"}),
+        ("mpnet", {"q", "v"}),
         ("llama", {"q_proj", "v_proj"}),
         ("qwen2", {"q_proj", "v_proj"}),
     ],

@@ -122,7 +122,15 @@ def run_training(
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
-    for library in ("torch", "transformers", "accelerate", "peft", "onnx", "onnxscript", "onnxslim"):
+    for library in (
+        "torch",
+        "transformers",
+        "accelerate",
+        "peft",
+        "onnx",
+        "onnxscript",
+        "onnxslim",
+    ):
         check_installed(library, "Training")
     data = _required(config.data, "--data", "the training file")
     prepared = prepare_data(data, config, reporter)

@@ -21,7 +21,7 @@ _QUERY_AND_VALUE = (
     ("query", "value"),  # BERT, RoBERTa, XLM-RoBERTa, ELECTRA, ERNIE, ALBERT, Longformer, BigBird
     ("q_proj", "v_proj"),  # Llama, Qwen2, Mistral, Gemma, OPT
     ("q_lin", "v_lin"),  # DistilBERT
-    ("query_proj", "value_proj"),  # DeBERTa
+    ("query_proj", "value_proj"),  # DeBERTa-v2
     ("q", "v"),  # MPNet, T5
     # One layer that holds query, key and value:
     ("Wqkv",),  # ModernBERT
