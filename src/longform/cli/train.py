@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from longform.types import Document
 
 _FINGERPRINT = "run.json"
+_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "onnx", "onnxscript", "onnxslim")
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
@@ -122,15 +123,7 @@ def run_training(
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
-    for library in (
-        "torch",
-        "transformers",
-        "accelerate",
-        "peft",
-        "onnx",
-        "onnxscript",
-        "onnxslim",
-    ):
+    for library in _LIBRARIES:
         check_installed(library, "Training")
     data = _required(config.data, "--data", "the training file")
     prepared = prepare_data(data, config, reporter)

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from longform.config import ModelSettings
 from longform.errors import ConfigError
 from longform.models import LongTextClassifier
+from longform.reporting import Reporter
 
 _QUERY_AND_VALUE = (
     ("query", "value"),  # BERT, RoBERTa, XLM-RoBERTa, ELECTRA, ERNIE, ALBERT, Longformer, BigBird
@@ -32,19 +33,24 @@ _QUERY_AND_VALUE = (
 """Names of the projections in the architectures, the first that a model has being its own."""
 
 
-def add_adapters(model: LongTextClassifier, config: ModelSettings) -> None:
-    """Freeze the encoder and add low-rank updates to its projections, in place.
+def add_adapters(
+    model: LongTextClassifier, config: ModelSettings, reporter: Reporter | None = None
+) -> None:
+    """Freeze the encoder and add low-rank updates to its projections, in place, if `lora` says so.
 
     After Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (2021). An update starts
     at zero: until it is trained, the model answers as before. The head stays as it is, and learns.
 
     Args:
         model: With a pretrained encoder.
-        config: `lora_r`, `lora_alpha`, `lora_dropout` and `lora_target_modules` are read.
+        config: `lora` and the keys that begin with it are read.
+        reporter: Told how much learns.
 
     Raises:
         ConfigError: The encoder has no linear layer of a name that is asked for.
     """
+    if not config.lora:
+        return
     linear = _linear_layers(model.encoder)
     targets = _targets(list(linear), config.lora_target_modules)
     chosen = [linear[name] for target in targets for name in _named(linear, target)]
@@ -59,12 +65,15 @@ def add_adapters(model: LongTextClassifier, config: ModelSettings) -> None:
     inject_adapter_in_model(settings, model.encoder)
     # What peft puts in drops features even in a model that is evaluated.
     model.encoder.train(model.encoder.training)
+    if reporter is not None:
+        reporter.say(describe_adapters(model))
 
 
 def merge_adapters(model: LongTextClassifier) -> None:
     """Add the updates to the weights they belong to and remove them, in place.
 
-    The names, shapes and number of the parameters are then those of before `add_adapters`.
+    To be called before a model is judged: what is judged is then what is exported. The names,
+    shapes and number of the parameters are then those of before `add_adapters`.
 
     Args:
         model: With adapters, or without: then nothing happens.

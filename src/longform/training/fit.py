@@ -23,7 +23,7 @@ from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
-from longform.training.adapters import add_adapters, describe_adapters, merge_adapters
+from longform.training.adapters import add_adapters, merge_adapters
 from longform.training.arguments import kind_of_training, trains_pretrained
 from longform.training.devices import Device, pick_device
 from longform.training.features import (
@@ -115,9 +115,7 @@ def fit(
     held_out = labels.targets(validation)
     device = pick_device(reporter, config.device)
     model, tokenizer = initialize(config, labels, _texts(train))
-    if config.lora:
-        add_adapters(model, config)
-        reporter.say(describe_adapters(model))
+    add_adapters(model, config, reporter)
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [
         _segment(segmenter, documents, targets, reporter)
@@ -128,7 +126,6 @@ def fit(
     run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks))
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
     trainer.fit()
-    # From here on nothing knows of adapters: what is judged is what is exported.
     merge_adapters(model)
     judged = trainer.validate()
     summary = {
