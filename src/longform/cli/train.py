@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from longform.reporting import Reporter
 
 _NO_PART_OF_A_RUN = {"data", "validation", "output_dir", "parity_documents"}
+_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "onnx", "onnxscript", "onnxslim")
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
@@ -118,7 +119,7 @@ def run_training(
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
-    for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
+    for library in _LIBRARIES:
         check_installed(library, "Training")
     data = _required(config.data, "--data", "the training file")
     prepared = prepare_data(data, config, reporter)

@@ -19,7 +19,7 @@ class OptimizationSettings(BaseModel):
     """Of the head, when a pretrained encoder is trained below it. None: 1e-3."""
     layer_learning_rate_decay: float = Field(0.9, gt=0, le=1)
     """Each layer of a pretrained encoder learns at this share of the rate of the layer above it,
-    the embeddings at the lowest; 1 gives all the same rate."""
+    the embeddings at the lowest; 1 gives all the same rate, as `lora` always has it."""
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled decay of AdamW; biases and normalisation weights are spared."""
     adam_beta1: float = Field(0.9, ge=0, lt=1)

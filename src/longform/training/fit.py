@@ -23,6 +23,7 @@ from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
+from longform.training.adapters import add_adapters, merge_adapters
 from longform.training.arguments import kind_of_training, trains_pretrained
 from longform.training.devices import Device, pick_device
 from longform.training.features import (
@@ -114,6 +115,7 @@ def fit(
     held_out = labels.targets(validation)
     device = pick_device(reporter, config.device)
     model, tokenizer = initialize(config, labels, _texts(train))
+    add_adapters(model, config, reporter)
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [
         _segment(segmenter, documents, targets, reporter)
@@ -124,6 +126,7 @@ def fit(
     run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks))
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
     trainer.fit()
+    merge_adapters(model)
     judged = trainer.validate()
     summary = {
         "documents": len(train),
