@@ -85,6 +85,8 @@ def fit(
     folder: Path,
     reporter: Reporter | None = None,
     open_encoder: OpenEncoder | None = None,
+    *,
+    callbacks: Sequence[transformers.TrainerCallback] = (),
 ) -> TrainedModel:
     """Train a classifier.
 
@@ -96,6 +98,7 @@ def fit(
         reporter: Told what was decided and how it goes.
         open_encoder: Opens what encodes for a frozen run, given the model, the digest of its
             encoder and the precision that suits the device; None takes torch.
+        callbacks: Told of each step and each validation.
 
     Raises:
         InputError: The documents or the encoder cannot be trained on.
@@ -115,7 +118,7 @@ def fit(
     ]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
-    run = _Run(model, config, segmenter, folder, device, reporter)
+    run = _Run(model, config, segmenter, folder, device, reporter, callbacks)
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
     trainer.fit(reporter)
     judged = trainer.validate()
@@ -192,6 +195,7 @@ class _Run:
     folder: Path
     device: Device
     reporter: Reporter
+    callbacks: Sequence[transformers.TrainerCallback] = ()
 
     def trained(self, parts: list[_Part]) -> LongTextTrainer:
         """Train encoder and head together, on tokens."""
@@ -248,9 +252,12 @@ class _Run:
         )
 
     def _trainer(self, model: nn.Module, **kwargs: Any) -> LongTextTrainer:
-        return LongTextTrainer(
+        trainer = LongTextTrainer(
             model, self.config, self.folder, self.device, self.reporter, **kwargs
         )
+        for callback in self.callbacks:
+            trainer.add_callback(callback)
+        return trainer
 
 
 def _coverage(documents: Sequence[SegmentedDocument]) -> dict[str, Any]:

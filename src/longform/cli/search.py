@@ -1,0 +1,156 @@
+"""`longform search`: which settings are best for these documents, within a budget."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from longform.cli.arguments import (
+    AsJson,
+    Encoding,
+    EncodingErrors,
+    RunLabelColumn,
+    RunLabelSeparator,
+    RunSettings,
+    RunTextColumn,
+    RunTextPairColumn,
+    SetSettings,
+    print_json,
+    resolve_config,
+)
+
+_DEFAULT_SECONDS = 20 * 60
+_UNITS = {"s": 1, "m": 60, "h": 3_600}
+
+
+class MetricName(StrEnum):
+    """What a search can be for."""
+
+    macro_f1 = "macro_f1"
+    accuracy = "accuracy"
+
+
+def search(  # noqa: PLR0913 - one argument for each flag
+    data: Annotated[
+        Path,
+        typer.Option(help="Labelled documents: a file of any kind in docs/data.md, or a folder."),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="Folder of the search; the chosen bundle is its subfolder 'best'.")
+    ],
+    settings: RunSettings = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="Documents that choose. Left out, a fifth is held out, by class."),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Documents that the search never sees and that judge the choice once. Left out, "
+            "--test-split of the data is set aside."
+        ),
+    ] = None,
+    test_split: Annotated[
+        float, typer.Option(help="Share of the data that is set aside to judge the choice.")
+    ] = 0.2,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Time for all trials together, such as 90s, 20m or 1h30m; 20m when there is no "
+            "--trials either."
+        ),
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Most trials.")] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="YAML file with the keys to search and their values.")
+    ] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder or name of an encoder to try as well; may be given repeatedly."),
+    ] = None,
+    metric: Annotated[
+        MetricName, typer.Option(help="What the validation documents choose by.")
+    ] = MetricName.macro_f1,
+    set_: SetSettings = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write the HTML report here.", show_default="report.html in --output"),
+    ] = None,
+    text_column: RunTextColumn = None,
+    label_column: RunLabelColumn = None,
+    text_pair_column: RunTextPairColumn = None,
+    label_separator: RunLabelSeparator = None,
+    encoding: Encoding = None,
+    encoding_errors: EncodingErrors = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Forget the search in --output and begin anew.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search for the best settings within a budget, and judge them on documents not seen before.
+
+    What CONFIG.yaml and --set say is kept, unless --space names it. An interrupted search is
+    continued by the same command, a complete one by the same command with a larger budget.
+    """
+    from longform.extras import check_installed
+    from longform.reporting import ConsoleReporter
+
+    flags = {
+        "validation": str(validation) if validation else None,
+        "text_column": text_column,
+        "label_column": label_column,
+        "text_pair_column": text_pair_column,
+        "label_separator": label_separator,
+        "encoding": encoding,
+        "encoding_errors": encoding_errors,
+    }
+    config = resolve_config(settings or [], set_ or [], flags)
+    seconds = parse_duration(budget) if budget is not None else None
+    if seconds is None and trials is None:
+        seconds = _DEFAULT_SECONDS
+    for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "optuna"):
+        check_installed(library, "Searching")
+    from longform.search.session import SearchRequest, run_search
+    from longform.search.tuning import Limits
+
+    request = SearchRequest(
+        config=config,
+        data=data,
+        folder=output,
+        limits=Limits(seconds, trials),
+        metric=metric.value,
+        encoders=tuple(encoder or ()),
+        space=space,
+        test=test,
+        test_split=test_split,
+        restart=restart,
+    )
+    result = run_search(request, ConsoleReporter())
+    if as_json:
+        print_json(result.as_json())
+
+
+def parse_duration(text: str) -> float:
+    """Read a time such as `90s`, `20m`, `1h30m` or `45` (seconds).
+
+    Raises:
+        InputError: It is not one, or nothing.
+    """
+    from longform.errors import InputError
+
+    written = text.strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", written)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != written:
+        seconds = float(written) if re.fullmatch(r"\d+(\.\d+)?", written) else 0.0
+    if seconds <= 0:
+        raise InputError(
+            "A budget is a time above 0, with its unit.",
+            found=f"'{text}'",
+            fix="Write it such as 90s, 20m or 1h30m.",
+        )
+    return seconds
