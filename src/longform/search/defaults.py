@@ -11,7 +11,7 @@ from longform.models.aggregators import AGGREGATORS
 from longform.search.costs import EncoderCost
 from longform.search.space import Choices, Parameter, Range, Space
 from longform.search.tuning import DEFAULTS, Start
-from longform.training.trainer import RECIPES, kind_of_training
+from longform.training.arguments import RECIPES, kind_of_training
 
 _JOINING = tuple(name for name in ("attention", "mean", "max", *AGGREGATORS) if name != "concat")
 _WIDE = tuple(name for name in AGGREGATORS if name not in ("mean", "max", "concat"))
