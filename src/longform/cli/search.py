@@ -114,6 +114,8 @@ def search(  # noqa: PLR0913 - one argument for each flag
         seconds = _DEFAULT_SECONDS
     for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "optuna"):
         check_installed(library, "Searching")
+    from longform.cli.search_summary import print_search
+    from longform.search.report import write_search_report
     from longform.search.session import SearchRequest, run_search
     from longform.search.tuning import Limits
 
@@ -129,9 +131,14 @@ def search(  # noqa: PLR0913 - one argument for each flag
         test_split=test_split,
         restart=restart,
     )
-    result = run_search(request, ConsoleReporter())
+    reporter = ConsoleReporter()
+    result = run_search(request, reporter)
+    page = report or output / "report.html"
+    write_search_report(page, result, data.name)
     if as_json:
-        print_json(result.as_json())
+        print_json({**result.as_json(), "report": str(page)})
+    else:
+        print_search(result, page)
 
 
 def parse_duration(text: str) -> float:

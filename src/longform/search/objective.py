@@ -84,7 +84,7 @@ class TrialReporter(Reporter):
     @contextmanager
     def track(self, description: str, total: float, unit: str = "documents") -> Iterator[Advance]:
         """Show nothing; the bar is that of the search."""
-        yield lambda amount: self._watch.check()
+        yield lambda amount, description=None: self._watch.check()
 
 
 class TrialTraining:

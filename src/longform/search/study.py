@@ -81,7 +81,7 @@ def open_study(
 def _open(journal: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _drop_torn_line(journal)
-    backend = JournalFileBackend(str(journal), lock_obj=_LockedElsewhere())  # type: ignore[arg-type]
+    backend = JournalFileBackend(str(journal), lock_obj=_LockedElsewhere())
     study = optuna.create_study(
         storage=JournalStorage(backend),
         study_name=_STUDY,

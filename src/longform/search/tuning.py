@@ -195,9 +195,10 @@ class Tuning:
                 fruitless = 0
                 self._try(trial, start, settings, train, advance)
                 trials = read_trials(self._study)
-                self._reporter.say(describe_trial(trials[-1], best_trial(trials)))
-                if limits.seconds is None:
-                    advance(1)
+                best = best_trial(trials)
+                self._reporter.say(describe_trial(trials[-1], best))
+                named = f"Searching, best {100 * (best.value or 0):.2f}" if best else None
+                advance(0 if limits.seconds is not None else 1, named)
         if fruitless:
             self._reporter.say("All combinations of the space have been tried.")
         return trials
