@@ -147,13 +147,13 @@ def _show_cost(result: SearchResult, metric: str, cost: str) -> Element:
 
 _COSTS = {
     "seconds": (
-        "Accuracy against training time",
+        "Quality against training time",
         "The line joins the trials that no other beats in both. Vectors of a frozen encoder that "
         "an earlier trial had encoded cost the later ones nothing.",
         "seconds of training",
     ),
     "document_ms": (
-        "Accuracy against the cost of an answer",
+        "Quality against the cost of an answer",
         "Milliseconds to segment, encode and score one validation document in torch on this "
         "machine, while the search ran.",
         "milliseconds a document",
@@ -179,7 +179,7 @@ def _trial_row(trial: TrialRecord, result: SearchResult) -> Element:
     cost = significant(trial.document_ms) if trial.document_ms is not None else ""
     return element(
         "tr",
-        element("th", str(trial.number), mark, scope="row"),
+        element("th", str(trial.number), mark, scope="row", class_="word"),
         value,
         element("td", str(trial.epochs), class_="number"),
         element("td", f"{trial.seconds:,.1f}", class_="number"),

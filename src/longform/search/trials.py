@@ -115,7 +115,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 def _explain(trials: list[FrozenTrial], names: list[str]) -> dict[str, float]:
     """Return the variance over some trials that each of `names` explains, summed over trials."""
-    values = [_reached(trial) for trial in trials]
+    values = [value for trial in trials if (value := _reached(trial)) is not None]
     spread = float(np.var(values)) * len(values)
     # What all of them have stands beside `names` in the forest, or its effect would be theirs.
     shared = {
