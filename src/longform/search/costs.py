@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import transformers
 
 from longform.backends.choice import tokens_per_second
 from longform.backends.torch import TorchBackend
@@ -96,6 +97,8 @@ def estimate_cost(
         ConfigError: It does not fit the configuration.
     """
     train, validation = parts
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     used = config.model_copy(update={"encoder": encoder})
     model, tokenizer = initialize(used, LabelMap.from_documents(train), ())
     length = config.segment_length
