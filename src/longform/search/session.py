@@ -279,10 +279,9 @@ def _judge(
         if told["best"] == best.as_dict() and told["trials_total"] == len(trials):
             reporter.say("Nothing was tried since the choice was judged.")
             return read_comparison(told["test"])
-    reporter.say(
-        f"Training the choice, trial {best.number}, and the defaults once more, to judge both on "
-        "the test documents."
-    )
+    both = f"the choice, trial {best.number}, and the defaults"
+    what = "the defaults, which nothing beat," if best.start == DEFAULTS else both
+    reporter.say(f"Training {what} once more, to judge on the test documents.")
     search = {
         "trials": len(trials),
         "trial": best.number,
