@@ -11,17 +11,12 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from longform.models import LongTextClassifier, LongTextConfig
-from longform.models.aggregators import (
-    AGGREGATORS,
-    LSTMAggregator,
-    MaxAggregator,
-    MeanAggregator,
-    Place,
-    masked_max,
-    place_features,
-)
+from longform.models.aggregators import AGGREGATORS, MaxAggregator, MeanAggregator
+from longform.models.bag import _FIRST_MULTIPLIER, _SECOND_MULTIPLIER
 from longform.models.classifier import even_positions
-from longform.models.encoders import _FIRST_MULTIPLIER, _SECOND_MULTIPLIER, PretrainedEncoder
+from longform.models.encoders import PretrainedEncoder
+from longform.models.place import Place, place_features, sinusoids
+from longform.models.pooling import TOKEN_POOLINGS, masked_max
 
 WIDTH = 6
 KINDS = [
@@ -31,8 +26,23 @@ KINDS = [
     ("lstm", {"lstm_bidirectional": False}),
     ("lstm", {"lstm_bidirectional": True}),
     ("lstm", {"lstm_bidirectional": True, "aggregator_layers": 2}),
+    ("gru", {"lstm_bidirectional": False}),
+    ("gru", {"aggregator_layers": 2}),
+    ("transformer", {"aggregator_hidden": 8, "aggregator_heads": 2, "aggregator_layers": 2}),
+    ("concat", {"max_segments": 8}),
 ]
-KIND_NAMES = ["mean", "max", "attention", "lstm", "bilstm", "bilstm of two layers"]
+KIND_NAMES = [
+    "mean",
+    "max",
+    "attention",
+    "lstm",
+    "bilstm",
+    "bilstm of two layers",
+    "gru",
+    "bigru of two layers",
+    "transformer",
+    "concat",
+]
 EVERY_KIND = pytest.mark.parametrize(("aggregator", "options"), KINDS, ids=KIND_NAMES)
 
 
@@ -42,6 +52,10 @@ def configure(**changes) -> LongTextConfig:
         "bag_dimension": WIDTH,
         "bag_buckets": 101,
         "aggregator_hidden": 5,
+        "aggregator_heads": 4,
+        "encoder_hidden": WIDTH,
+        "encoder_heads": 2,
+        "linformer_k": 4,
         "num_labels": 3,
         "segment_length": 8,
     }
@@ -85,7 +99,7 @@ def test_the_mean_is_that_of_the_real_segments():
     mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
     aggregator = MeanAggregator(2, configure())
     assert aggregator.output_size == 2
-    assert aggregator(vectors, mask).tolist() == [[2.0, 4.0], [5.0, 7.0]]
+    assert aggregator(vectors, mask, even_positions(mask)).tolist() == [[2.0, 4.0], [5.0, 7.0]]
 
 
 def test_the_maximum_is_that_of_the_real_segments_and_may_be_negative():
@@ -99,7 +113,8 @@ def test_the_max_aggregator_takes_the_maximum_after_its_hidden_layer():
     with torch.no_grad():
         aggregator.hidden.weight.copy_(torch.eye(2))
         aggregator.hidden.bias.zero_()
-        found = aggregator(torch.tensor([[[1.0, -50.0], [3.0, 0.0], [9.0, 9.0]]]), torch.ones(1, 3))
+        vectors = torch.tensor([[[1.0, -50.0], [3.0, 0.0], [9.0, 9.0]]])
+        found = aggregator(vectors, torch.ones(1, 3), torch.zeros(1, 3, 4))
     expected = torch.nn.functional.gelu(torch.tensor([[9.0, 9.0]]))
     assert torch.allclose(found, expected)
 
@@ -108,8 +123,8 @@ def test_attention_of_equal_scores_is_the_mean_in_each_head():
     aggregator = AGGREGATORS["attention"](WIDTH, configure())
     with torch.no_grad():
         aggregator.attention.weight.zero_()
-        vectors, mask, _ = readings([2, 4])
-        found = aggregator(vectors, mask)
+        vectors, mask, positions = readings([2, 4])
+        found = aggregator(vectors, mask, positions)
     expected = torch.cat([vectors[0, :2].mean(dim=0)] * 4)
     assert torch.allclose(found[0], expected, atol=1e-6)
     assert found.shape == (2, 4 * WIDTH)
@@ -196,17 +211,16 @@ def test_every_vector_of_a_document_counts(aggregator, options):
     assert (touched > 0).sum() >= (2 if aggregator == "max" else 6)
 
 
-@pytest.mark.parametrize(
-    ("aggregator", "differs"),
-    [("mean", False), ("max", False), ("attention", False), ("lstm", True)],
-)
-def test_only_a_recurrent_aggregator_hears_the_order_itself(aggregator, differs):
-    module = build(aggregator=aggregator).head.aggregator
-    vectors, mask, _ = readings([6])
+@EVERY_KIND
+def test_only_some_aggregators_hear_the_order_itself(aggregator, options):
+    module = build(aggregator=aggregator, **options).head.aggregator
+    vectors, mask, positions = readings([6])
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     with torch.no_grad():
-        change = (module(vectors, mask) - module(vectors[:, order], mask)).abs().max()
-    assert (change > 1e-3) == differs
+        given = module(vectors, mask, positions)
+        shuffled = module(vectors[:, order], mask, positions)
+    differs = aggregator in {"lstm", "gru", "transformer", "concat"}
+    assert ((given - shuffled).abs().max() > 1e-3) == differs
 
 
 def test_positions_tell_any_head_where_a_segment_stands():
@@ -221,8 +235,8 @@ def test_positions_tell_any_head_where_a_segment_stands():
     assert (whole - moved).abs().max() > 1e-3
 
 
-def copy_into(reference: nn.LSTM, aggregator: LSTMAggregator) -> None:
-    """Give torch's LSTM the weights of ours."""
+def copy_into(reference: nn.RNNBase, aggregator) -> None:
+    """Give torch's recurrent network the weights of ours."""
     directions = [("", aggregator.forward_layers), ("_reverse", aggregator.backward_layers)]
     with torch.no_grad():
         for suffix, layers in directions:
@@ -232,22 +246,25 @@ def copy_into(reference: nn.LSTM, aggregator: LSTMAggregator) -> None:
                     theirs.copy_(getattr(layer, f"{kind}_l0"))
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_the_lstm_is_that_of_torch_on_each_document_without_padding(bidirectional, layers):
+def test_recurrence_is_that_of_torch_on_each_document_without_padding(bidirectional, layers, kind):
     torch.manual_seed(1)
     config = configure(lstm_bidirectional=bidirectional, aggregator_layers=layers)
-    aggregator = LSTMAggregator(WIDTH, config).eval()
-    reference = nn.LSTM(
+    aggregator = AGGREGATORS[kind](WIDTH, config).eval()
+    cell = {"lstm": nn.LSTM, "gru": nn.GRU}[kind]
+    reference = cell(
         WIDTH, config.aggregator_hidden, layers, batch_first=True, bidirectional=bidirectional
     ).eval()
     copy_into(reference, aggregator)
     counts = [4, 9, 1, 2]
-    vectors, mask, _ = readings(counts)
+    vectors, mask, positions = readings(counts)
     with torch.no_grad():
-        found = aggregator(vectors, mask)
+        found = aggregator(vectors, mask, positions)
         for row, count in enumerate(counts):
-            outputs, (states, _) = reference(vectors[row : row + 1, :count])
+            outputs, states = reference(vectors[row : row + 1, :count])
+            states = states[0] if kind == "lstm" else states
             last = torch.cat(list(states[-2 if bidirectional else -1 :, 0]))
             expected = torch.cat([last, outputs[0].amax(dim=0)])
             assert torch.allclose(found[row], expected, atol=1e-6)

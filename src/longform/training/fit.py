@@ -107,7 +107,7 @@ def fit(
     labels = LabelMap.from_documents(train)
     held_out = labels.targets(validation)
     device = pick_device(reporter)
-    model, tokenizer = initialize(config, labels, _texts(train))
+    model, tokenizer = initialize(config, labels, _texts(train), reporter)
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [
         _segment(segmenter, documents, targets, reporter)
