@@ -163,14 +163,13 @@ def default_pooling(encoder_config: Any) -> TokenPooling:
     return "last" if is_causal(encoder_config) else "mean"
 
 
-def usable_positions(encoder: nn.Module) -> int | None:
+def usable_positions(encoder: Any) -> int | None:
     """Return the most tokens that an encoder reads at once; None where nothing bounds them.
 
     RoBERTa and its family count positions from the padding id plus one: of 514 positions 512 are
     usable. Such a table of positions has a row for padding.
     """
-    config: Any = encoder.config
-    stated = getattr(config, "max_position_embeddings", None)
+    stated = getattr(encoder.config, "max_position_embeddings", None)
     for name, module in encoder.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             offset = 0 if module.padding_idx is None else module.padding_idx + 1
@@ -178,7 +177,7 @@ def usable_positions(encoder: nn.Module) -> int | None:
     return int(stated) if isinstance(stated, int) and stated > 0 else None
 
 
-def offsets_positions(encoder: nn.Module) -> bool:
+def offsets_positions(encoder: Any) -> bool:
     """Tell whether an encoder counts positions from its padding id, as RoBERTa does."""
     return any(
         name.endswith("position_embeddings")
