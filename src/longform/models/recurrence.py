@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,15 +49,14 @@ class Recurrence(nn.Module):
 
     def read(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Return the states `[rows, steps, hidden * directions]`, the real steps coming first."""
-        lengths = mask.to(torch.int64).sum(dim=1)
-        order = reversal(lengths, vectors)
+        order = reversal(mask)
         with _full_precision(vectors.device.type):
             outputs = vectors.to(self.forward_layers[0].weight_ih_l0.dtype)  # type: ignore[arg-type]
             for number, layer in enumerate(self.forward_layers):
                 outputs = self.between(outputs) if number else outputs
-                states = [layer(outputs)[0]]
+                states = [_run(layer, outputs)]
                 if self.backward_layers:
-                    backward = self.backward_layers[number](gather_rows(outputs, order))[0]
+                    backward = _run(self.backward_layers[number], gather_rows(outputs, order))
                     states.append(gather_rows(backward, order))
                 outputs = torch.cat(states, dim=-1)
         return outputs
@@ -71,10 +71,48 @@ class Recurrence(nn.Module):
         return torch.cat([last[:, :hidden], states[:, 0, hidden:]], dim=-1)
 
 
-def reversal(lengths: Tensor, vectors: Tensor) -> Tensor:
+_ONNX_GATES = {nn.LSTM: (0, 3, 1, 2), nn.GRU: (1, 0, 2)}
+"""Rows of torch's weights in ONNX's order: input, output, forget, cell; update, reset, hidden."""
+
+
+def _run(layer: Any, vectors: Tensor) -> Tensor:
+    """Return the states `[rows, steps, hidden]` of one layer.
+
+    To the exporter the operator is named: left to itself it unrolls the layer, and takes the
+    number of steps of the example for that of all inputs.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        states: Tensor = layer(vectors)[0]
+        return states
+    kind = type(layer)
+    weights = [
+        torch.cat([parameter.chunk(len(_ONNX_GATES[kind]))[row] for row in _ONNX_GATES[kind]])
+        for parameter in layer._flat_weights
+    ]
+    rows, steps, _ = vectors.shape
+    attributes: dict[str, Any] = {"hidden_size": layer.hidden_size}
+    if kind is nn.GRU:
+        attributes["linear_before_reset"] = 1
+    named: Tensor = torch.onnx.ops.symbolic(
+        kind.__name__,
+        (
+            vectors.transpose(0, 1),
+            weights[0].unsqueeze(0),
+            weights[1].unsqueeze(0),
+            torch.cat(weights[2:]).unsqueeze(0),
+        ),
+        attributes,
+        dtype=vectors.dtype,
+        shape=(steps, 1, rows, layer.hidden_size),
+        version=18,
+    )
+    return named.squeeze(1).transpose(0, 1)
+
+
+def reversal(mask: Tensor) -> Tensor:
     """Return int64 `[rows, steps]` that reverses each row and leaves its padding."""
-    steps = torch.arange(vectors.shape[1], device=vectors.device).unsqueeze(0)
-    mirrored = lengths.unsqueeze(1) - 1 - steps
+    steps = torch.arange(mask.shape[1], device=mask.device).unsqueeze(0)
+    mirrored = mask.to(torch.int64).sum(dim=1, keepdim=True) - 1 - steps
     return torch.where(mirrored >= 0, mirrored, steps)
 
 
