@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from longform.inference.predictor import Predictor, load
+    from longform.models.bert_split_lstm import BERTSplitLSTM
     from longform.training.processing import HappyDataProcessor, encode_texts
 
 __version__ = "0.1.0"
-__all__ = ["HappyDataProcessor", "Predictor", "__version__", "encode_texts", "load"]
+__all__ = [
+    "BERTSplitLSTM",
+    "HappyDataProcessor",
+    "Predictor",
+    "__version__",
+    "encode_texts",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,4 +33,8 @@ def __getattr__(name: str) -> Any:
         from longform.training import processing
 
         return getattr(processing, name)
+    if name == "BERTSplitLSTM":
+        from longform.models import bert_split_lstm
+
+        return getattr(bert_split_lstm, name)
     raise AttributeError(f"module 'longform' has no attribute '{name}'")

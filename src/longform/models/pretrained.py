@@ -142,6 +142,16 @@ def pooler_arguments(model_type: str) -> dict[str, Any]:
     return {"add_pooling_layer": False} if model_type in _WITH_POOLER else {}
 
 
+def own_settings(encoder_config: Any) -> dict[str, Any]:
+    """Return the configuration of an encoder without what it says of a head that it had."""
+    of_another_head = ("id2label", "label2id", "num_labels", "problem_type", "_name_or_path")
+    return {
+        name: value
+        for name, value in encoder_config.to_dict().items()
+        if name not in of_another_head
+    }
+
+
 def is_causal(encoder_config: Any) -> bool:
     """Tell whether a token sees only what stands before it, so that the last one has seen all.
 

@@ -12,6 +12,7 @@ from longform.config import SCRATCH_ENCODERS, RunConfig, TokenPooling
 from longform.data.labels import LabelMap
 from longform.errors import ConfigError
 from longform.models import LongTextClassifier, LongTextConfig
+from longform.models.pretrained import own_settings
 from longform.reporting import Reporter
 from longform.text.cleaning import Cleaner
 from longform.text.tokenization import TextTokenizer
@@ -25,9 +26,6 @@ _VOCABULARY_CHARACTERS = 20_000_000
 
 _SCRATCH_POOLING: dict[str, TokenPooling] = {"bag": "mean", "lstm": "max", "linformer": "mean"}
 """What `token_pooling: null` means for encoders trained from nothing."""
-
-_OF_ANOTHER_HEAD = ("id2label", "label2id", "num_labels", "problem_type", "_name_or_path")
-"""What the configuration of an encoder may say of what it was used for, and where it lay."""
 
 
 def initialize(
@@ -64,7 +62,7 @@ def initialize(
         encoder, tokenizer, pooling = loaded.model, loaded.tokenizer, loaded.pooling
         settings = {
             "encoder": encoder.config.model_type,
-            "encoder_config": _without_head(encoder.config.to_dict()),
+            "encoder_config": own_settings(encoder.config),
         }
         if config.token_pooling is None:
             reporter.say(f"Token vectors are pooled by: {pooling}.")
@@ -100,10 +98,6 @@ _COPIED = (
     "segment_length",
 )
 """Settings that the model's configuration takes as they are."""
-
-
-def _without_head(encoder_config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in encoder_config.items() if name not in _OF_ANOTHER_HEAD}
 
 
 def _check_logits(config: RunConfig, labels: LabelMap) -> None:
