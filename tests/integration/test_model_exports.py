@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
@@ -14,10 +13,10 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "unit"))
 
-from test_pretrained_encoders import classifier  # noqa: E402
+from test_pretrained_encoders import classifier
 
-from longform.export.onnx import export_encoder, export_head  # noqa: E402
-from longform.models import LongTextClassifier, LongTextConfig  # noqa: E402
+from longform.export.onnx import export_encoder, export_head
+from longform.models import LongTextClassifier, LongTextConfig
 
 SCRATCH = {
     "vocabulary_size": 60,
@@ -70,6 +69,8 @@ def test_r50_a_head_gives_the_same_logits_at_any_number_of_documents_and_segment
 
 
 def test_recurrent_weights_are_constants_which_compilers_of_accelerators_ask_for(tmp_path):
+    import onnx
+
     path = tmp_path / "head.onnx"
     export_head(build(aggregator="lstm", bag_dimension=6), path)
     graph = onnx.load(path).graph

@@ -103,10 +103,11 @@ class PretrainedEncoder(nn.Module):
     def __init__(self, config: LongTextConfig, model: nn.Module | None = None) -> None:
         super().__init__()
         self.pooling = config.token_pooling
-        self.model: Any = model if model is not None else build_pretrained(config)
-        self.is_longformer = self.model.config.model_type == "longformer"
+        built: Any = model if model is not None else build_pretrained(config)
+        self.model: Any = built
+        self.is_longformer = built.config.model_type == "longformer"
         # A decoder would keep keys and values for a next token that never comes.
-        self.arguments = {"use_cache": False} if hasattr(self.model.config, "use_cache") else {}
+        self.arguments = {"use_cache": False} if hasattr(built.config, "use_cache") else {}
         if self.is_longformer:
             put_into_blocks(self.model)
 
