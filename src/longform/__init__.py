@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from longform.facade import TEXT_CLASSIFICATION, HappyTextClassification, HappyTransformer
     from longform.inference.predictor import Predictor, load
+    from longform.models.bert_split_lstm import BERTSplitLSTM
     from longform.training.processing import HappyDataProcessor, encode_texts
 
 __version__ = "0.1.0"
 __all__ = [
     "TEXT_CLASSIFICATION",
+    "BERTSplitLSTM",
     "HappyDataProcessor",
     "HappyTextClassification",
     "HappyTransformer",
@@ -39,4 +41,8 @@ def __getattr__(name: str) -> Any:
         from longform import facade
 
         return getattr(facade, name)
+    if name == "BERTSplitLSTM":
+        from longform.models import bert_split_lstm
+
+        return getattr(bert_split_lstm, name)
     raise AttributeError(f"module 'longform' has no attribute '{name}'")

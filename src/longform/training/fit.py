@@ -114,7 +114,7 @@ def fit(
     labels = LabelMap.from_documents(train)
     held_out = labels.targets(validation)
     device = pick_device(reporter, config.device)
-    model, tokenizer = initialize(config, labels, _texts(train))
+    model, tokenizer = initialize(config, labels, _texts(train), reporter)
     add_adapters(model, config, reporter)
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [

@@ -15,22 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
+    AutoModel,
     AutoModelForMaskedLM,
     AutoTokenizer,
 )
 
-from longform.config import SCRATCH_ENCODERS, PretrainingSettings, RunConfig
+from longform.config import SCRATCH_ENCODERS, PretrainingSettings
 from longform.errors import ConfigError, InputError, LongformError
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.training.devices import pick_device
-from longform.training.initialization import check_fit, encoder_source
+from longform.training.encoder_loading import check_fit, encoder_source
 from longform.training.masked_segments import MaskedCollator, MaskedSegments
 from longform.training.masked_trainer import MaskedTrainer, describe
 from longform.training.masking import Vocabulary, WordMasker
@@ -174,7 +176,9 @@ def open_tokenizer(settings: PretrainingSettings) -> Any:
             found=f"the tokenizer of '{name}' ({type(hub_tokenizer).__name__}) has none",
             fix="Use an encoder that was trained with one, such as BERT, RoBERTa or ModernBERT.",
         )
-    check_fit(RunConfig(encoder=name, segment_length=settings.segment_length), config, tokenizer)
+    with torch.device("meta"):
+        shape = AutoModel.from_config(config)
+    check_fit(name, settings.segment_length, shape, tokenizer)
     return hub_tokenizer
 
 
