@@ -40,6 +40,9 @@ class OptimizationSettings(BaseModel):
     """Optimiser steps of warm-up; below 1, a share of all steps. At most half of all steps."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Length that gradients are clipped to."""
+    attention_dropout: float | None = Field(0.0, ge=0, lt=1)
+    """Share of attention probabilities dropped when a pretrained encoder is trained: any keeps the
+    device from its fast kernels. None: as the encoder was pretrained, often 0.1."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     """Share of the probability spread over all classes."""
     class_weights: Literal["none", "auto"] = "none"
