@@ -50,7 +50,7 @@ class PiecewiseEncoding:
         Returns:
             float `[segments, width]`, in the order given.
         """
-        lengths = attention_mask.sum(dim=1).tolist()
+        lengths = attention_mask.sum(dim=1).clamp_min(1).tolist()
         # Where all activations stay, small pieces save nothing, and each costs the embeddings a
         # gradient of their whole table.
         keeps_all = self.kept_tokens == KEEP_ALL and torch.is_grad_enabled()
@@ -59,7 +59,7 @@ class PiecewiseEncoding:
         kept = 0
         vectors = []
         for piece in pieces:
-            longest = max(int(lengths[piece[0]]), 1)
+            longest = int(lengths[piece[0]])
             rows = torch.tensor(piece, device=input_ids.device)
             ids = input_ids[rows, :longest]
             mask = attention_mask[rows, :longest]
