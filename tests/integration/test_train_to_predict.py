@@ -675,7 +675,8 @@ def test_r41_a_run_that_is_told_to_end_says_so_with_its_status(corpus, tmp_path)
         status = process.wait(timeout=60)
     text = "".join(said)
     assert status == 143, text
-    assert "Stopped by SIGTERM" in text
+    assert "SIGTERM: training stops after this step and keeps a checkpoint" in text
+    assert "epoch   2.2" not in text
     assert "Traceback" not in text
     assert not output.exists()
     assert last_complete_checkpoint(tmp_path / "model.training" / "checkpoints")

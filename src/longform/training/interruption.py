@@ -63,6 +63,14 @@ class Interruption(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
 
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Leave out the validation that ends an epoch: who stops a program waits for its end."""
+        if self.stops:
+            control.should_evaluate = False
+            control.should_save = False
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         self._restore()
