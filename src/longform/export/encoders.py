@@ -13,7 +13,6 @@ from longform.backends.base import Backend
 from longform.backends.choice import tokens_per_second
 from longform.backends.openvino import OpenVINOBackend
 from longform.backends.torch import TorchBackend
-from longform.config import SCRATCH_ENCODERS
 from longform.export.onnx import export_encoder, quiet
 from longform.extras import is_available, require
 from longform.models import LongTextClassifier
@@ -25,10 +24,17 @@ INT8_NAME = "encoder.int8.xml"
 CHOICE_NAME = "fastest.txt"
 
 
+_TRACEABLE = frozenset(
+    {"bert", "camembert", "distilbert", "electra", "ernie", "gpt2", "roberta", "xlm-roberta"}
+)
+"""Model types whose trace holds for every length. What makes blocks or windows of a length, such as
+Longformer, would be fixed to that of the example."""
+
+
 def can_quantize(model: LongTextClassifier) -> bool:
     """Tell whether an int8 encoder can be made here and would help."""
-    if model.config.encoder in SCRATCH_ENCODERS:
-        # So small that int8 saves nothing, and the pair hash of `bag` it computes inexactly.
+    if str(model.config.encoder).removeprefix("pruned-") not in _TRACEABLE:
+        # What is trained from nothing is so small that int8 saves nothing.
         return False
     return is_available("openvino") and is_available("nncf")
 
