@@ -17,6 +17,7 @@ from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
 from longform.cli.inspect import inspect
 from longform.cli.predict import predict
+from longform.cli.prune import prune
 from longform.cli.serve import serve
 from longform.cli.train import train
 from longform.errors import LongformError
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (doctor, train, evaluate, predict, inspect, serve, demo):
+for verb in (doctor, train, prune, evaluate, predict, inspect, serve, demo):
     app.command()(verb)
 app.command(name="env")(environment)
 
