@@ -15,6 +15,8 @@ from longform.data.labels import LabelMap
 from longform.errors import ConfigError, InputError
 from longform.models import LongTextClassifier, LongTextConfig
 from longform.reporting import Reporter
+from longform.training.arguments import RECIPES, kind_of_training
+from longform.training.checkpoints import COMPLETE, last_complete_checkpoint
 from longform.training.devices import Device
 from longform.training.features import (
     SegmentCollator,
@@ -23,8 +25,7 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
-from longform.training.progress import COMPLETE, last_complete_checkpoint
-from longform.training.trainer import RECIPES, LongTextTrainer, kind_of_training
+from longform.training.trainer import LongTextTrainer
 from longform.types import Coverage, Segment, SegmentedDocument
 
 CPU = Device("cpu", False, "a test")
@@ -217,7 +218,7 @@ def test_r33_each_checkpoint_that_the_trainer_writes_is_marked(tmp_path):
 
 def test_the_account_of_a_run_tells_steps_and_epochs(tmp_path):
     trainer = trainer_for(tiny_bag(), tmp_path, num_train_epochs=3, per_device_train_batch_size=4)
-    trainer.fit(Reporter())
+    trainer.fit()
     assert trainer.account() == {"steps": 6, "epochs": 3.0}
 
 
