@@ -1,0 +1,108 @@
+"""A quantisation-aware encoder to an ONNX file in int8.
+
+Each linear layer becomes QuantizeLinear and DequantizeLinear around a MatMul: ONNX Runtime, OpenVINO
+and TensorRT make one product of integers of that, and any other runtime computes the same slower.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from longform.export.onnx import OPSET, export_encoder
+from longform.models import LongTextClassifier
+from longform.models.fake_quantization import QuantizedLayer
+
+
+class _Int8Linear(nn.Module):
+    """A linear layer in the operators of ONNX."""
+
+    weight: Tensor
+    weight_scale: Tensor
+    input_scale: Tensor
+    input_zero: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Linear, rounding: QuantizedLayer) -> None:
+        super().__init__()
+        integers = torch.round(layer.weight.detach() / rounding.weight_scale.unsqueeze(1))
+        # As MatMul reads it: a transposition after the rounding would keep runtimes from fusing.
+        self.register_buffer("weight", integers.to(torch.int8).T.contiguous())
+        self.register_buffer("weight_scale", rounding.weight_scale.clone())
+        self.register_buffer("input_scale", torch.tensor(rounding.input_scale))
+        self.register_buffer("input_zero", torch.tensor(rounding.input_zero, dtype=torch.uint8))
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+
+    def forward(self, input: Tensor) -> Tensor:
+        rounded = _operator(
+            "QuantizeLinear", (input, self.input_scale, self.input_zero), torch.uint8, input.shape
+        )
+        values = _operator(
+            "DequantizeLinear",
+            (rounded, self.input_scale, self.input_zero),
+            torch.float32,
+            input.shape,
+        )
+        weight = _operator(
+            "DequantizeLinear",
+            (self.weight, self.weight_scale),
+            torch.float32,
+            self.weight.shape,
+            axis=1,
+        )
+        product = torch.matmul(values, weight)
+        return product if self.bias is None else product + self.bias
+
+
+class _Int8Embedding(nn.Module):
+    """Token embeddings whose rows are int8 until they are looked up."""
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, layer: nn.Embedding, rounding: QuantizedLayer) -> None:
+        super().__init__()
+        scale = rounding.weight_scale.unsqueeze(1)
+        self.register_buffer("weight", torch.round(layer.weight.detach() / scale).to(torch.int8))
+        self.register_buffer("weight_scale", scale.clone())
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows = nn.functional.embedding(input, self.weight).to(torch.float32)
+        return rows * nn.functional.embedding(input, self.weight_scale)
+
+
+def export_quantized_encoder(
+    model: LongTextClassifier, rounding: Mapping[str, QuantizedLayer], path: Path
+) -> None:
+    """Write `onnx/encoder.int8.onnx`, with the names and axes of `onnx/encoder.onnx`.
+
+    Args:
+        model: The trained model, settled, in fp32 on the CPU; it is left as it is.
+        rounding: How each layer of `model.encoder.model` is rounded.
+        path: Where to write.
+    """
+    quantized = copy.deepcopy(model)
+    encoder = quantized.encoder.model
+    for name, layer_rounding in rounding.items():
+        layer = encoder.get_submodule(name)
+        parent, _, last = name.rpartition(".")
+        kind = _Int8Linear if isinstance(layer, nn.Linear) else _Int8Embedding
+        setattr(encoder.get_submodule(parent), last, kind(layer, layer_rounding))
+    export_encoder(quantized, path)
+
+
+def _operator(
+    name: str,
+    inputs: tuple[Tensor, ...],
+    dtype: torch.dtype,
+    shape: torch.Size,
+    **attributes: int,
+) -> Tensor:
+    """Put an operator of ONNX into the graph; torch itself cannot run it."""
+    return torch.onnx.ops.symbolic(
+        name, inputs, attributes, dtype=dtype, shape=shape, version=OPSET
+    )
