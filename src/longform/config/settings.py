@@ -39,6 +39,21 @@ class RunConfig(
         return self
 
     @model_validator(mode="after")
+    def _rounded_encoder_is_fine_tuned(self) -> RunConfig:
+        if self.quantization_aware:
+            if self.encoder in SCRATCH_ENCODERS:
+                raise ValueError(
+                    f"quantization_aware needs a pretrained encoder, found encoder '{self.encoder}'"
+                )
+            for name in ("frozen", "lora"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"quantization_aware trains all weights of the encoder and {name} does "
+                        "not, found both"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _concat_needs_a_width(self) -> RunConfig:
         if self.aggregator == "concat" and self.max_segments is None:
             raise ValueError(

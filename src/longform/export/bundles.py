@@ -11,7 +11,7 @@ from typing import Any
 
 from longform import __version__
 from longform.backends.base import Backend
-from longform.backends.choice import INT8_ENCODER, machine_name
+from longform.backends.choice import INT8_ENCODER, ONNX_INT8_ENCODER, machine_name
 from longform.backends.onnx import OnnxBackend
 from longform.backends.openvino import OpenVINOBackend
 from longform.backends.torch import TorchBackend
@@ -33,6 +33,7 @@ from longform.export.parity import (
     choose_documents,
     require_parity,
 )
+from longform.export.quantized import export_quantized_encoder, quantized_sizes
 from longform.extras import is_available
 from longform.inference.golden import make_golden, write_golden
 from longform.inference.neural import NeuralScorer
@@ -61,6 +62,10 @@ class _Staging:
     @property
     def head(self) -> Path:
         return self.folder / "onnx" / "head.onnx"
+
+    @property
+    def onnx_int8_encoder(self) -> Path:
+        return self.folder / ONNX_INT8_ENCODER
 
     @property
     def int8_encoder(self) -> Path:
@@ -101,6 +106,8 @@ def write_bundle(
         reporter.say("Exporting to ONNX.")
         _write_model(staging, exports)
         documents = choose_documents(validation, segmenter, trained.config.parity_documents)
+        if trained.rounding:
+            reporter.say(_describe_sizes(_sizes(staging)["quantization"]))
         reporter.say(f"Comparing the exports with the trained model on {len(documents)} documents.")
         records = _compare(staging, documents)
         for record in records.values():
@@ -131,6 +138,8 @@ def _write_model(staging: _Staging, exports: EncoderExports) -> None:
     for path in source.parent.glob(f"{source.name}*"):
         shutil.copyfile(path, staging.encoder.parent / path.name)
     export_head(trained.model, staging.head)
+    if trained.rounding:
+        export_quantized_encoder(trained.model, trained.rounding, staging.onnx_int8_encoder)
     if can_quantize(trained.model):
         staging.int8_encoder.parent.mkdir()
         source = exports.int8()
@@ -146,6 +155,12 @@ def _compare(staging: _Staging, documents: Sequence[Document]) -> dict[str, Pari
     onnx = OnnxBackend(staging.encoder, staging.head)
     records["onnx:fp32"] = check.compare("onnx:fp32", staging.scorer(onnx))
     require_parity(records["onnx:fp32"])
+    if staging.onnx_int8_encoder.is_file():
+        onnx = OnnxBackend(staging.onnx_int8_encoder, staging.head, "int8")
+        record = check.compare("onnx:int8", staging.scorer(onnx))
+        records["onnx:int8"] = record
+        if not record.passed:
+            staging.onnx_int8_encoder.unlink()
     if staging.int8_encoder.is_file():
         backend = OpenVINOBackend(staging.int8_encoder, staging.head, "int8")
         record = check.compare("openvino:int8", staging.scorer(backend))
@@ -177,7 +192,7 @@ def _description(staging: _Staging) -> BundleDescription:
         segmenter_version=SEGMENTER_VERSION,
         tokenizer_digest=file_digest(staging.folder / "tokenizer.json"),
         encoder_digest=trained.encoder_digest,
-        training={**trained.summary, "config": resolved},
+        training={**trained.summary, "config": resolved, **_sizes(staging)},
         metrics=trained.metrics,
         decision={
             "temperature": trained.rule.temperature,
@@ -186,12 +201,32 @@ def _description(staging: _Staging) -> BundleDescription:
     )
 
 
+def _sizes(staging: _Staging) -> dict[str, Any]:
+    """Say what int8 saved, where it was trained for: embeddings and all, not linear layers alone."""
+    if not staging.onnx_int8_encoder.is_file():
+        return {}
+    sizes = quantized_sizes(staging.trained.model, staging.trained.rounding)
+    sizes["file_bytes"] = staging.onnx_int8_encoder.stat().st_size
+    sizes["fp32_file_bytes"] = sum(
+        path.stat().st_size for path in staging.encoder.parent.glob(f"{staging.encoder.name}*")
+    )
+    return {"quantization": sizes}
+
+
 def _describe(record: ParityRecord) -> str:
     verdict = "equal within tolerance" if record.passed else "REFUSED, left out"
     return (
         f"  {record.target}: {verdict}; largest logit difference "
         f"{record.largest_logit_difference:.2g}, same label for "
         f"{100 * record.label_agreement:.1f} % of {record.documents}"
+    )
+
+
+def _describe_sizes(sizes: dict[str, int]) -> str:
+    return (
+        f"  onnx:int8: {sizes['file_bytes'] / 1e6:.1f} MB, of {sizes['fp32_file_bytes'] / 1e6:.1f} "
+        f"MB in fp32; {100 * sizes['int8_parameters'] / sizes['parameters']:.1f} % of the "
+        "encoder's parameters are int8"
     )
 
 

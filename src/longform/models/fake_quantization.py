@@ -175,9 +175,7 @@ def settle(encoder: Any) -> dict[str, QuantizedLayer]:
         with torch.no_grad():
             if isinstance(layer, QuantizationAwareLinear):
                 scale, zero = layer.input_rounding()
-                rounding[name] = QuantizedLayer(
-                    layer.weight_scale().cpu(), float(scale), int(zero)
-                )
+                rounding[name] = QuantizedLayer(layer.weight_scale().cpu(), float(scale), int(zero))
                 plain: nn.Module = nn.Linear(1, 1, bias=False)
                 layer.weight.copy_(layer.rounded_weight())
                 plain.in_features, plain.out_features = layer.in_features, layer.out_features

@@ -19,6 +19,7 @@ from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
 from longform.models import LongTextClassifier
+from longform.models.fake_quantization import QuantizedLayer
 from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
@@ -32,6 +33,7 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
+from longform.training.quantization import settle_quantization, start_quantization
 from longform.training.trainer import HeadModel, LongTextTrainer, Validation
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, SegmentedDocument, Targets
@@ -53,6 +55,7 @@ class TrainedModel:
         metrics: Of the validation documents: accuracy and macro-F1.
         rule: How labels are decided from logits.
         summary: What training did: documents, coverage, steps, seconds.
+        rounding: After quantisation-aware training, how int8 rounds each layer of the encoder.
     """
 
     model: LongTextClassifier
@@ -63,6 +66,7 @@ class TrainedModel:
     metrics: dict[str, float]
     rule: DecisionRule
     summary: dict[str, Any] = field(default_factory=dict)
+    rounding: dict[str, QuantizedLayer] = field(default_factory=dict)
 
 
 _STANDARDIZED_DOCUMENTS = 2_000
@@ -114,6 +118,8 @@ def fit(
     held_out = labels.targets(validation)
     device = pick_device(reporter, config.device)
     model, tokenizer = initialize(config, labels, _texts(train))
+    if config.quantization_aware:
+        callbacks = (*callbacks, start_quantization(model, reporter))
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [
         _segment(segmenter, documents, targets, reporter)
@@ -124,6 +130,8 @@ def fit(
     run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks))
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
     trainer.fit()
+    # Judged as the reference that every export is compared with: in floating point.
+    rounding = settle_quantization(model) if config.quantization_aware else {}
     judged = trainer.validate()
     summary = {
         "documents": len(train),
@@ -144,6 +152,7 @@ def fit(
         metrics=judged.metrics,
         rule=_rule(labels, judged),
         summary=summary,
+        rounding=rounding,
     )
 
 
