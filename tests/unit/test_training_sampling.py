@@ -19,6 +19,7 @@ from longform.training.features import INDICES, SegmentDataset, VectorDataset, c
 from longform.training.sampling import (
     DocumentLosses,
     PlannedBatches,
+    is_special,
     plan_batches,
     planned_loader,
 )
@@ -77,9 +78,18 @@ PLANNED = [
 ]
 
 
-def test_no_plan_is_made_where_no_setting_asks_for_one(tmp_path):
+def test_a_plan_is_told_only_where_a_setting_asks_for_one():
+    assert not is_special(RunConfig(class_weights="auto"))
+    for planned in PLANNED:
+        assert is_special(RunConfig(**planned.values[0]))
+
+
+def test_without_settings_each_document_comes_once_in_an_epoch(tmp_path):
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
-    assert plan_batches(RunConfig(class_weights="auto"), vectors(), arguments) is None
+    plan = plan_batches(RunConfig(), vectors(), arguments, by_length=False)
+    seen = [document for batch in plan.batches(0) for document in batch]
+    assert sorted(seen) == list(range(len(vectors())))
+    assert seen != sorted(seen)
 
 
 @pytest.mark.parametrize("settings", PLANNED)
