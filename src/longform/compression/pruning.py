@@ -173,7 +173,7 @@ def _prune_heads(opened: EncoderFolder, plan: PruningPlan, reporter: Reporter) -
         reporter.say(
             f"The encoder takes {longest} tokens at once: the heads are measured on those."
         )
-    batches, classes = _batches(Segmenter(opened.tokenizer, settings), plan)
+    batches, classes = read_batches(Segmenter(opened.tokenizer, settings), plan)
     before = heads_per_layer(opened.encoder)
     segments = sum(len(batch.input_ids) for batch in batches)
     how = f"{classes} classes" if classes else "without labels, by how far the vectors move"
@@ -211,7 +211,7 @@ def _texts(documents: Iterable[Document]) -> Iterator[str]:
             yield document.text_pair
 
 
-def _batches(segmenter: Segmenter, plan: PruningPlan) -> tuple[list[LabelledSegments], int]:
+def read_batches(segmenter: Segmenter, plan: PruningPlan) -> tuple[list[LabelledSegments], int]:
     """Return segments of the first documents, and the number of classes, 0 without labels."""
     documents = _read(plan)
     names = sorted({str(document.label) for document in documents if document.label is not None})

@@ -45,11 +45,11 @@ class RunConfig(
                 raise ValueError(
                     f"quantization_aware needs a pretrained encoder, found encoder '{self.encoder}'"
                 )
-            for name in ("frozen", "lora"):
+            for name in ("frozen", "lora", "fsdp"):
                 if getattr(self, name):
                     raise ValueError(
-                        f"quantization_aware trains all weights of the encoder and {name} does "
-                        "not, found both"
+                        "quantization_aware rounds all weights of an encoder that is trained as "
+                        f"a whole, which {name} does not allow; found both"
                     )
         return self
 

@@ -202,7 +202,7 @@ def _description(staging: _Staging) -> BundleDescription:
 
 
 def _sizes(staging: _Staging) -> dict[str, Any]:
-    """Say what int8 saved, where it was trained for: embeddings and all, not linear layers alone."""
+    """Say what int8 saved, where it was trained for, in files as they are and not by a factor."""
     if not staging.onnx_int8_encoder.is_file():
         return {}
     sizes = quantized_sizes(staging.trained.model, staging.trained.rounding)

@@ -1,7 +1,7 @@
 """A quantisation-aware encoder to an ONNX file in int8.
 
-Each linear layer becomes QuantizeLinear and DequantizeLinear before a MatMul: ONNX Runtime makes one
-product of integers of that, and a runtime that does not computes the same in floating point.
+Each linear layer becomes QuantizeLinear and DequantizeLinear before a MatMul: ONNX Runtime makes
+one product of integers of that; a runtime that does not computes the same in floating point.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,9 +87,9 @@ def export_quantized_encoder(
         path: Where to write.
     """
     quantized = copy.deepcopy(model)
-    encoder = quantized.encoder.model
+    encoder: Any = quantized.encoder.model
     for name, layer_rounding in rounding.items():
-        layer = encoder.get_submodule(name)
+        layer: Any = encoder.get_submodule(name)
         parent, _, last = name.rpartition(".")
         kind = _Int8Linear if isinstance(layer, nn.Linear) else _Int8Embedding
         setattr(encoder.get_submodule(parent), last, kind(layer, layer_rounding))
@@ -100,7 +101,7 @@ def _operator(
     inputs: tuple[Tensor, ...],
     dtype: torch.dtype,
     shape: torch.Size,
-    **attributes: int,
+    **attributes: Any,
 ) -> Tensor:
     """Put an operator of ONNX into the graph; torch itself cannot run it."""
     return torch.onnx.ops.symbolic(
@@ -112,7 +113,7 @@ def quantized_sizes(
     model: LongTextClassifier, rounding: Mapping[str, QuantizedLayer]
 ) -> dict[str, int]:
     """Return how many parameters the encoder has, and how many of them are int8."""
-    encoder = model.encoder.model
+    encoder: Any = model.encoder.model
     return {
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "int8_parameters": sum(encoder.get_submodule(name).weight.numel() for name in rounding),

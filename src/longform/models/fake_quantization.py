@@ -58,8 +58,8 @@ class QuantizationAwareLinear(nn.Linear):
     step_high: Tensor
 
     def __init__(self, whole: nn.Linear) -> None:
-        super().__init__(1, 1, bias=False)
-        self.in_features, self.out_features = whole.in_features, whole.out_features
+        has_bias = whole.bias is not None
+        super().__init__(whole.in_features, whole.out_features, has_bias, device="meta")
         self.weight, self.bias = whole.weight, whole.bias
         zero = torch.zeros((), device=whole.weight.device)
         for name in ("low", "high", "steps"):
@@ -123,9 +123,9 @@ class QuantizationAwareEmbedding(nn.Embedding):
     """
 
     def __init__(self, whole: nn.Embedding) -> None:
-        super().__init__(1, 1)
-        self.num_embeddings, self.embedding_dim = whole.num_embeddings, whole.embedding_dim
-        self.padding_idx = whole.padding_idx
+        super().__init__(
+            whole.num_embeddings, whole.embedding_dim, whole.padding_idx, device="meta"
+        )
         self.weight = whole.weight
 
     def forward(self, input: Tensor) -> Tensor:
@@ -172,26 +172,34 @@ def settle(encoder: Any) -> dict[str, QuantizedLayer]:
     """
     rounding: dict[str, QuantizedLayer] = {}
     for name, layer in list(encoder.named_modules()):
-        with torch.no_grad():
-            if isinstance(layer, QuantizationAwareLinear):
-                scale, zero = layer.input_rounding()
-                rounding[name] = QuantizedLayer(layer.weight_scale().cpu(), float(scale), int(zero))
-                plain: nn.Module = nn.Linear(1, 1, bias=False)
-                layer.weight.copy_(layer.rounded_weight())
-                plain.in_features, plain.out_features = layer.in_features, layer.out_features
-                plain.weight, plain.bias = layer.weight, layer.bias
-            elif isinstance(layer, QuantizationAwareEmbedding):
-                rows, scale = round_rows(layer.weight.float())
-                rounding[name] = QuantizedLayer(scale.cpu())
-                layer.weight.copy_(rows)
-                plain = nn.Embedding(1, 1)
-                plain.num_embeddings = layer.num_embeddings
-                plain.embedding_dim, plain.padding_idx = layer.embedding_dim, layer.padding_idx
-                plain.weight = layer.weight
-            else:
-                continue
+        if isinstance(layer, QuantizationAwareLinear):
+            plain, rounding[name] = _settle_linear(layer)
+        elif isinstance(layer, QuantizationAwareEmbedding):
+            plain, rounding[name] = _settle_embedding(layer)
+        else:
+            continue
         _put(encoder, name, plain.train(layer.training))
     return rounding
+
+
+@torch.no_grad()
+def _settle_linear(layer: QuantizationAwareLinear) -> tuple[nn.Module, QuantizedLayer]:
+    scale, zero = layer.input_rounding()
+    rounding = QuantizedLayer(layer.weight_scale().cpu(), float(scale), int(zero))
+    layer.weight.copy_(layer.rounded_weight())
+    has_bias = layer.bias is not None
+    plain = nn.Linear(layer.in_features, layer.out_features, has_bias, device="meta")
+    plain.weight, plain.bias = layer.weight, layer.bias
+    return plain, rounding
+
+
+@torch.no_grad()
+def _settle_embedding(layer: QuantizationAwareEmbedding) -> tuple[nn.Module, QuantizedLayer]:
+    rows, scale = round_rows(layer.weight.float())
+    plain = nn.Embedding.from_pretrained(
+        rows.to(layer.weight.dtype), freeze=False, padding_idx=layer.padding_idx
+    )
+    return plain, QuantizedLayer(scale.cpu())
 
 
 def _put(encoder: nn.Module, name: str, layer: nn.Module) -> None:
