@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,52 +23,60 @@ if TYPE_CHECKING:
     from longform.config import RunConfig, SegmentSettings
 
 
+Model = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of an encoder in the Hugging Face layout, or a bundle whose encoder to take."
+    ),
+]
+Output = Annotated[Path, typer.Option(help="Folder of the encoder to write.")]
+Vocabulary = Annotated[
+    list[Path] | None,
+    typer.Option(help="Keep the tokens that the texts of this file use; may be repeated."),
+]
+Characters = Annotated[
+    bool,
+    typer.Option(
+        help="With --vocabulary, keep every piece of one character too, so that words that the "
+        "corpus lacks are spelt and not unknown."
+    ),
+]
+Layers = Annotated[
+    str | None, typer.Option(help="How many layers to keep, such as 6, or which: 0,2,4.")
+]
+PlacingName = Annotated[
+    str, typer.Option(help="Which layers, if their number is given: even, first or last.")
+]
+Heads = Annotated[
+    float | None,
+    typer.Option(help="Share of attention heads to keep (0.5), or heads of each layer (6)."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Documents on which the heads' importance is measured, for --heads."),
+]
+Documents = Annotated[int, typer.Option(min=1, help="Most documents of --data that are read.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the pruned encoder that is at --output.")
+]
+
+
 def prune(  # noqa: PLR0913 - one argument for each flag
-    model: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of an encoder in the Hugging Face layout, or a bundle whose encoder to "
-            "take."
-        ),
-    ],
-    output: Annotated[Path, typer.Option(help="Folder of the encoder to write.")],
-    vocabulary: Annotated[
-        list[Path] | None,
-        typer.Option(help="Keep the tokens that the texts of this file use; may be repeated."),
-    ] = None,
-    characters: Annotated[
-        bool,
-        typer.Option(
-            help="With --vocabulary, keep every piece of one character too, so that words that "
-            "the corpus lacks are spelt and not unknown."
-        ),
-    ] = True,
-    layers: Annotated[
-        str | None,
-        typer.Option(help="How many layers to keep, such as 6, or which: 0,2,4."),
-    ] = None,
-    placing: Annotated[
-        str, typer.Option(help="Which layers, if their number is given: even, first or last.")
-    ] = "even",
-    heads: Annotated[
-        float | None,
-        typer.Option(help="Share of attention heads to keep (0.5), or heads of each layer (6)."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Documents on which the heads' importance is measured, for --heads."),
-    ] = None,
-    documents: Annotated[
-        int, typer.Option(min=1, help="Most documents of --data that are read.")
-    ] = 256,
+    model: Model,
+    output: Output,
+    vocabulary: Vocabulary = None,
+    characters: Characters = True,
+    layers: Layers = None,
+    placing: PlacingName = "even",
+    heads: Heads = None,
+    data: Data = None,
+    documents: Documents = 256,
     set_: SetSettings = None,
     text_column: RunTextColumn = None,
     label_column: RunLabelColumn = None,
     encoding: Encoding = None,
     encoding_errors: EncodingErrors = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the pruned encoder that is at --output.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Make an encoder smaller: keep the tokens that a corpus uses, some layers, the best heads.
@@ -105,16 +113,22 @@ def prune(  # noqa: PLR0913 - one argument for each flag
     )
     reporter = ConsoleReporter()
     record = prune_encoder(model, output, plan, overwrite=overwrite, reporter=reporter)
-    before, after = record["before"], record["after"]
-    reporter.say(
-        f"Done: {output}\n"
-        f"  {after['parameters']:,} of {before['parameters']:,} parameters, "
-        f"{after['bytes'] / 1e6:.1f} of {before['bytes'] / 1e6:.1f} MB\n"
-        + ("  the encoder alone: the bundle's head stays behind\n" if record["from_bundle"] else "")
-        + f"Next: longform train --encoder {output} --data FILE --output DIR"
-    )
+    reporter.say(_closing_lines(output, record))
     if as_json:
         print_json({"encoder": str(output), **record})
+
+
+def _closing_lines(output: Path, record: dict[str, Any]) -> str:
+    before, after = record["before"], record["after"]
+    behind = (
+        "  the encoder alone: the bundle's head stays behind\n" if record["from_bundle"] else ""
+    )
+    return (
+        f"Done: {output}\n"
+        f"  {after['parameters']:,} of {before['parameters']:,} parameters, "
+        f"{after['bytes'] / 1e6:.1f} of {before['bytes'] / 1e6:.1f} MB\n{behind}"
+        f"Next: longform train --encoder {output} --data FILE --output DIR"
+    )
 
 
 def _segments(model: Path, config: RunConfig, assigned: list[str]) -> SegmentSettings:
