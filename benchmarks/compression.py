@@ -9,8 +9,8 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from machine import describe_machine, print_machine
 from tokenizers import Tokenizer
 
-from longform.compression.folders import EncoderFolder, open_encoder
+from longform.compression.folders import RECORD_FILE, EncoderFolder, open_encoder
 from longform.compression.heads import (
     LabelledSegments,
     choose_heads,
@@ -32,14 +32,14 @@ from longform.compression.layers import keep_layers, place_layers
 from longform.compression.pruning import PruningPlan, read_batches
 from longform.compression.vocabulary import prune_vocabulary
 from longform.config import SegmentSettings
-from longform.data.readers import read_documents
+from longform.data.readers import DocumentReader
 from longform.models.fake_quantization import make_quantization_aware, quantization_aware_layers
 from longform.text.segmenter import Segmenter
 from longform.text.sentences import sentence_boundaries
 from longform.text.tokenization import TextTokenizer
 
 SETTINGS = SegmentSettings(segment_prefix="query: ")
-_ROWS, _TOKENS, _REPEATS = 32, 128, 5
+_ROWS, _TOKENS, _REPEATS = 16, 128, 4
 
 
 def main() -> None:
@@ -50,23 +50,23 @@ def main() -> None:
     parser.add_argument("--unseen", type=Path, required=True, help="documents not in the corpus")
     parser.add_argument("--documents", type=int, default=500, help="compared of each file")
     parser.add_argument("--heads-documents", type=int, default=256, help="measure the heads")
+    parser.add_argument("--pruned", type=Path, help="what 'longform prune' made with the corpus")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     machine = describe_machine()
     print_machine(machine)
 
-    corpus = [document.text for document in read_documents(arguments.corpus).documents]
-    unseen = [document.text for document in read_documents(arguments.unseen).documents]
     whole = open_encoder(arguments.encoder)
     batches, _ = read_batches(
-        Segmenter(whole.tokenizer, SETTINGS), PruningPlan(data=arguments.unseen, documents=64)
+        Segmenter(whole.tokenizer, SETTINGS),
+        PruningPlan(data=arguments.unseen, documents=arguments.heads_documents),
     )
     plan = PruningPlan(data=arguments.corpus, documents=arguments.heads_documents)
     figures: dict[str, Any] = {
         "machine": machine,
         "encoder": arguments.encoder.name,
         "whole": {"parameters": _parameters(whole.encoder)},
-        "vocabulary": _vocabulary(whole, corpus, unseen, arguments.documents, batches),
+        "vocabulary": _vocabulary(whole, arguments),
         **_smaller(whole, plan, batches),
         "rounded_untrained": _rounded(whole, batches),
     }
@@ -80,32 +80,37 @@ def _parameters(encoder: Any) -> int:
     return sum(parameter.numel() for parameter in encoder.parameters())
 
 
-def _vocabulary(
-    whole: EncoderFolder,
-    corpus: Sequence[str],
-    unseen: Sequence[str],
-    documents: int,
-    batches: Sequence[LabelledSegments],
-) -> dict[str, Any]:
-    """Prune the vocabulary with and without characters; compare segmentation and vectors."""
-    result: dict[str, Any] = {}
-    for name, characters in (("with_characters", True), ("corpus_alone", False)):
+def _vocabulary(whole: EncoderFolder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Prune the vocabulary, or take what was pruned; compare segmentation and vectors."""
+    corpus, unseen = (
+        [document.text for document in islice(DocumentReader(path), arguments.documents)]
+        for path in (arguments.corpus, arguments.unseen)
+    )
+    if arguments.pruned:
+        opened = open_encoder(arguments.pruned)
+        encoder, tokenizer = opened.encoder, opened.tokenizer
+        record = json.loads((arguments.pruned / RECORD_FILE).read_text(encoding="utf-8"))
+        report = record["vocabulary"]
+    else:
         encoder = copy.deepcopy(whole.encoder)
-        started = time.perf_counter()
-        tokenizer, report = prune_vocabulary(
-            encoder, whole.tokenizer, lambda: corpus, SETTINGS, characters=characters
+        tokenizer, pruned = prune_vocabulary(
+            encoder, whole.tokenizer, lambda: _texts(arguments.corpus), SETTINGS
         )
-        result[name] = {
-            **report.as_dict(),
-            "parameters": _parameters(encoder),
-            "megabytes_before": round(4 * _parameters(whole.encoder) / 1e6, 1),
-            "megabytes_after": round(4 * _parameters(encoder) / 1e6, 1),
-            "seconds": round(time.perf_counter() - started, 1),
-            "corpus": _segmentation(whole.tokenizer, tokenizer, corpus[:documents]),
-            "unseen": _segmentation(whole.tokenizer, tokenizer, unseen[:documents]),
-            **_compare_texts(whole, encoder, tokenizer, corpus[:32], unseen[:32]),
-        }
-    return result
+        report = pruned.as_dict()
+    return {
+        **report,
+        "parameters": _parameters(encoder),
+        "megabytes_before": round(4 * _parameters(whole.encoder) / 1e6, 1),
+        "megabytes_after": round(4 * _parameters(encoder) / 1e6, 1),
+        "corpus": _segmentation(whole.tokenizer, tokenizer, corpus),
+        "unseen": _segmentation(whole.tokenizer, tokenizer, unseen),
+        **_compare_texts(whole, encoder, tokenizer, corpus[:32], unseen[:32]),
+    }
+
+
+def _texts(path: Path) -> Iterator[str]:
+    for document in DocumentReader(path):
+        yield document.text
 
 
 def _segmentation(

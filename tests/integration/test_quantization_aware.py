@@ -46,6 +46,7 @@ def test_bundle_has_an_int8_encoder_of_integer_products(aware, tmp_path):
     assert sizes["file_bytes"] == path.stat().st_size
     assert 0.5 < sizes["int8_parameters"] / sizes["parameters"] < 1
     assert "12 linear layers and the token embeddings" in result.err
+    assert "x the speed of onnx:fp32 here" in result.err
 
 
 def test_int8_is_measured_by_the_gate_and_can_be_asked_for(aware, corpus):

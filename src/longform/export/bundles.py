@@ -33,7 +33,7 @@ from longform.export.parity import (
     choose_documents,
     require_parity,
 )
-from longform.export.quantized import export_quantized_encoder, quantized_sizes
+from longform.export.quantized import describe_gain, export_quantized_encoder, quantized_sizes
 from longform.extras import is_available
 from longform.inference.golden import make_golden, write_golden
 from longform.inference.neural import NeuralScorer
@@ -106,12 +106,13 @@ def write_bundle(
         reporter.say("Exporting to ONNX.")
         _write_model(staging, exports)
         documents = choose_documents(validation, segmenter, trained.config.parity_documents)
-        if trained.rounding:
-            reporter.say(_describe_sizes(_sizes(staging)["quantization"]))
         reporter.say(f"Comparing the exports with the trained model on {len(documents)} documents.")
         records = _compare(staging, documents)
         for record in records.values():
             reporter.say(_describe(record))
+        sizes = _sizes(staging)
+        if sizes:
+            reporter.say(describe_gain(sizes, *_onnx_backends(staging), settings.segment_length))
         _write_json(
             folder / "parity.json",
             {
@@ -152,14 +153,12 @@ def _compare(staging: _Staging, documents: Sequence[Document]) -> dict[str, Pari
     reference = staging.scorer(TorchBackend(staging.trained.model))
     check = ParityCheck(reference, documents, staging.trained.rule)
     records = {}
-    onnx = OnnxBackend(staging.encoder, staging.head)
-    records["onnx:fp32"] = check.compare("onnx:fp32", staging.scorer(onnx))
-    require_parity(records["onnx:fp32"])
-    if staging.onnx_int8_encoder.is_file():
-        onnx = OnnxBackend(staging.onnx_int8_encoder, staging.head, "int8")
-        record = check.compare("onnx:int8", staging.scorer(onnx))
-        records["onnx:int8"] = record
-        if not record.passed:
+    for onnx in _onnx_backends(staging):
+        target = f"onnx:{onnx.info.precision}"
+        record = records[target] = check.compare(target, staging.scorer(onnx))
+        if onnx.info.precision == "fp32":
+            require_parity(record)
+        elif not record.passed:
             staging.onnx_int8_encoder.unlink()
     if staging.int8_encoder.is_file():
         backend = OpenVINOBackend(staging.int8_encoder, staging.head, "int8")
@@ -179,6 +178,8 @@ def _description(staging: _Staging) -> BundleDescription:
     knobs = {name: getattr(config, name) for name in ModelSettings.model_fields}
     # The name says what it was; the folder it lay in is nobody's business.
     knobs["encoder"] = Path(config.encoder).name
+    sizes = _sizes(staging)
+    quantization = {"quantization": sizes} if sizes else {}
     labels = number_labels(trained.labels.names)
     paths = {"data", "validation", "output_dir"}
     resolved = {**config.model_dump(exclude=paths), "encoder": knobs["encoder"]}
@@ -192,7 +193,7 @@ def _description(staging: _Staging) -> BundleDescription:
         segmenter_version=SEGMENTER_VERSION,
         tokenizer_digest=file_digest(staging.folder / "tokenizer.json"),
         encoder_digest=trained.encoder_digest,
-        training={**trained.summary, "config": resolved, **_sizes(staging)},
+        training={**trained.summary, "config": resolved, **quantization},
         metrics=trained.metrics,
         decision={
             "temperature": trained.rule.temperature,
@@ -201,16 +202,24 @@ def _description(staging: _Staging) -> BundleDescription:
     )
 
 
-def _sizes(staging: _Staging) -> dict[str, Any]:
-    """Say what int8 saved, where it was trained for, in files as they are and not by a factor."""
+def _onnx_backends(staging: _Staging) -> list[OnnxBackend]:
+    """Open the encoder in fp32, and in int8 where it was trained for that."""
+    backends = [OnnxBackend(staging.encoder, staging.head)]
+    if staging.onnx_int8_encoder.is_file():
+        backends.append(OnnxBackend(staging.onnx_int8_encoder, staging.head, "int8"))
+    return backends
+
+
+def _sizes(staging: _Staging) -> dict[str, int]:
+    """Say what int8 saved, where it was trained for and passed; nothing otherwise."""
     if not staging.onnx_int8_encoder.is_file():
         return {}
-    sizes = quantized_sizes(staging.trained.model, staging.trained.rounding)
-    sizes["file_bytes"] = staging.onnx_int8_encoder.stat().st_size
-    sizes["fp32_file_bytes"] = sum(
-        path.stat().st_size for path in staging.encoder.parent.glob(f"{staging.encoder.name}*")
-    )
-    return {"quantization": sizes}
+    fp32 = staging.encoder.parent.glob(f"{staging.encoder.name}*")
+    return {
+        **quantized_sizes(staging.trained.model, staging.trained.rounding),
+        "file_bytes": staging.onnx_int8_encoder.stat().st_size,
+        "fp32_file_bytes": sum(path.stat().st_size for path in fp32),
+    }
 
 
 def _describe(record: ParityRecord) -> str:
@@ -219,14 +228,6 @@ def _describe(record: ParityRecord) -> str:
         f"  {record.target}: {verdict}; largest logit difference "
         f"{record.largest_logit_difference:.2g}, same label for "
         f"{100 * record.label_agreement:.1f} % of {record.documents}"
-    )
-
-
-def _describe_sizes(sizes: dict[str, int]) -> str:
-    return (
-        f"  onnx:int8: {sizes['file_bytes'] / 1e6:.1f} MB, of {sizes['fp32_file_bytes'] / 1e6:.1f} "
-        f"MB in fp32; {100 * sizes['int8_parameters'] / sizes['parameters']:.1f} % of the "
-        "encoder's parameters are int8"
     )
 
 
