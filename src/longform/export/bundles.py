@@ -112,7 +112,8 @@ def write_bundle(
             reporter.say(_describe(record))
         sizes = _sizes(staging)
         if sizes:
-            reporter.say(describe_gain(sizes, *_onnx_backends(staging), settings.segment_length))
+            fp32, int8 = _onnx_backends(staging)
+            reporter.say(describe_gain(sizes, fp32, int8, settings.segment_length))
         _write_json(
             folder / "parity.json",
             {
