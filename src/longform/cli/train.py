@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,9 +25,9 @@ from longform.cli.arguments import (
 if TYPE_CHECKING:
     from longform.config import RunConfig
     from longform.reporting import Reporter
-    from longform.types import Document
 
-_FINGERPRINT = "run.json"
+_NO_PART_OF_A_RUN = {"data", "validation", "output_dir", "parity_documents"}
+_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "onnx", "onnxscript", "onnxslim")
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
@@ -122,7 +119,7 @@ def run_training(
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
-    for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
+    for library in _LIBRARIES:
         check_installed(library, "Training")
     data = _required(config.data, "--data", "the training file")
     prepared = prepare_data(data, config, reporter)
@@ -130,16 +127,17 @@ def run_training(
     from longform.export.bundles import write_bundle
     from longform.export.encoders import EncoderExports, fastest_encoder
     from longform.training.fit import fit
+    from longform.training.run_folder import claim_run_folder
 
     work = target.parent / f"{target.name}.training"
-    _claim(work, config, [*prepared.train, *prepared.validation], restart)
+    documents = [*prepared.train, *prepared.validation]
+    settings = config.model_dump(mode="json", exclude=_NO_PART_OF_A_RUN)
+    checkpoints = claim_run_folder(work, settings, documents, restart=restart)
 
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
-    trained = fit(
-        config, prepared.train, prepared.validation, work / "checkpoints", reporter, open_encoder
-    )
+    trained = fit(config, prepared.train, prepared.validation, checkpoints, reporter, open_encoder)
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
     exports = EncoderExports(trained.model, shared, work / "exports")
@@ -166,38 +164,6 @@ def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, A
         f"{summary['seconds']:,.0f} s of training\n"
         f"Next: longform evaluate {target} --data FILE   or   longform serve {target}"
     )
-
-
-def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart: bool) -> None:
-    """Make the run's folder, or make sure that the one there is of the same run."""
-    from longform.errors import InputError
-    from longform.training.checkpoints import last_complete_checkpoint
-
-    content = hashlib.sha256()
-    for document in documents:
-        fields = (document.text, document.text_pair, document.label, document.labels)
-        content.update(repr(fields).encode("utf-8", "replace"))
-    excluded = {"data", "validation", "output_dir", "parity_documents"}
-    settings = config.model_dump(mode="json", exclude=excluded)
-    fingerprint = {"config": settings, "data": content.hexdigest()}
-    record = work / _FINGERPRINT
-    # A run that ended before its first checkpoint leaves nothing to continue.
-    if record.is_file() and (restart or last_complete_checkpoint(work / "checkpoints") is None):
-        shutil.rmtree(work)
-    if record.is_file():
-        found = json.loads(record.read_text(encoding="utf-8"))
-        differing = [
-            key for key, value in settings.items() if found["config"].get(key) != value
-        ] + (["the documents"] if found["data"] != fingerprint["data"] else [])
-        if differing:
-            raise InputError(
-                "An interrupted run is continued only with the same settings and documents.",
-                found=f"{work} is of a run that differs in {', '.join(differing)}",
-                fix="Add --restart to forget that run, or choose another --output.",
-            )
-        return
-    work.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(fingerprint, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
 def _required(value: str | None, flag: str, what: str) -> Path:

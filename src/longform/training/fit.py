@@ -24,7 +24,9 @@ from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
+from longform.training.adapters import add_adapters, merge_adapters
 from longform.training.arguments import kind_of_training, trains_pretrained
+from longform.training.attention import training_attention
 from longform.training.devices import Device, pick_device
 from longform.training.features import (
     SegmentCollator,
@@ -115,34 +117,27 @@ def fit(
     started = time.perf_counter()
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
-    held_out = labels.targets(validation)
+    targets = labels.targets(train), labels.targets(validation)
     device = pick_device(reporter, config.device)
-    model, tokenizer = initialize(config, labels, _texts(train))
+    model, tokenizer = initialize(config, labels, _texts(train), reporter)
+    add_adapters(model, config, reporter)
     if config.quantization_aware:
         callbacks = (*callbacks, start_quantization(model, reporter))
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [
-        _segment(segmenter, documents, targets, reporter)
-        for documents, targets in ((train, labels.targets(train)), (validation, held_out))
+        _segment(segmenter, documents, numbers, reporter)
+        for documents, numbers in zip((train, validation), targets, strict=True)
     ]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
     run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks))
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
-    trainer.fit()
+    with training_attention(model, device.name, config.segment_length, config.attention_dropout):
+        trainer.fit()
+    merge_adapters(model)
     # Judged as the reference that every export is compared with: in floating point.
     rounding = settle_quantization(model) if config.quantization_aware else {}
     judged = trainer.validate()
-    summary = {
-        "documents": len(train),
-        "validation_documents": len(validation),
-        "coverage": coverage,
-        "kind": kind_of_training(config),
-        "device": device.name,
-        "device_reason": device.reason,
-        **trainer.account(),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
@@ -151,8 +146,17 @@ def fit(
         encoder_digest=weights_digest(model.encoder),
         metrics=judged.metrics,
         rule=_rule(labels, judged),
-        summary=summary,
         rounding=rounding,
+        summary={
+            "documents": len(train),
+            "validation_documents": len(validation),
+            "coverage": coverage,
+            "kind": kind_of_training(config),
+            "device": device.name,
+            "device_reason": device.reason,
+            **trainer.account(),
+            "seconds": round(time.perf_counter() - started, 1),
+        },
     )
 
 
