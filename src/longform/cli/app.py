@@ -17,12 +17,9 @@ from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
 from longform.cli.inspect import inspect
 from longform.cli.predict import predict
-<<<<<<< HEAD
-from longform.cli.prune import prune
-=======
 from longform.cli.pretrain import SeveralFilesCommand, pretrain
+from longform.cli.prune import prune
 from longform.cli.search import search
->>>>>>> main
 from longform.cli.serve import serve
 from longform.cli.train import train
 from longform.errors import LongformError
@@ -37,11 +34,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-<<<<<<< HEAD
-for verb in (doctor, train, prune, evaluate, predict, inspect, serve, demo):
-=======
-for verb in (doctor, train, search, evaluate, predict, inspect, serve, demo):
->>>>>>> main
+for verb in (doctor, train, search, prune, evaluate, predict, inspect, serve, demo):
     app.command()(verb)
 app.command(cls=SeveralFilesCommand)(pretrain)
 app.command(name="env")(environment)

@@ -39,7 +39,6 @@ class RunConfig(
         return self
 
     @model_validator(mode="after")
-<<<<<<< HEAD
     def _rounded_encoder_is_fine_tuned(self) -> RunConfig:
         if self.quantization_aware:
             if self.encoder in SCRATCH_ENCODERS:
@@ -52,7 +51,9 @@ class RunConfig(
                         "quantization_aware rounds all weights of an encoder that is trained as "
                         f"a whole, which {name} does not allow; found both"
                     )
-=======
+        return self
+
+    @model_validator(mode="after")
     def _second_passes_have_something_to_read(self) -> RunConfig:
         if self.frozen and self.fgm_epsilon:
             raise ValueError(
@@ -61,7 +62,6 @@ class RunConfig(
         for name in ("fgm_epsilon", "ema_decay"):
             if self.fsdp and getattr(self, name):
                 raise ValueError(f"{name} needs whole weights and fsdp divides them, found both")
->>>>>>> main
         return self
 
     @model_validator(mode="after")
