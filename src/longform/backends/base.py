@@ -17,7 +17,7 @@ class BackendInfo:
     Attributes:
         name: `onnx`, `openvino` or `torch`.
         device: For example `cpu` or `cuda:0`.
-        precision: Of the encoder's arithmetic: `fp32`, `bf16` or `fp16`.
+        precision: Of the encoder's arithmetic: `fp32`, `bf16`, `fp16` or `int8`.
         vector_size: Width of a segment vector.
         threads: Threads that one call uses, 0 when the runtime decides.
     """

@@ -25,6 +25,7 @@ from longform.types import SegmentBatch
 
 BACKENDS = ("auto", "onnx", "openvino", "torch")
 INT8_ENCODER = "openvino/encoder.int8.xml"
+ONNX_INT8_ENCODER = "onnx/encoder.int8.onnx"
 
 _MEASURED_TOKENS = 4_096
 _MEASURED_IDS = 64
@@ -49,6 +50,8 @@ def candidates(bundle: Bundle) -> list[Candidate]:
     A target that the parity gate refused is not in it.
     """
     found = [Candidate("onnx", "fp32")]
+    if bundle.has(ONNX_INT8_ENCODER):
+        found.append(Candidate("onnx", "int8"))
     reduced = [] if not _has_bf16_units() else ["bf16"]
     # OpenVINO computes the remainder of the pair hash inexactly, so `bag` does not run on it.
     if is_available("openvino") and not _is_bag(bundle):
@@ -64,6 +67,8 @@ def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
     """Open a bundle with one runtime and precision."""
     encoder, head = bundle.path("onnx/encoder.onnx"), bundle.path("onnx/head.onnx")
     if candidate.name == "onnx":
+        if candidate.precision == "int8":
+            return OnnxBackend(bundle.path(ONNX_INT8_ENCODER), head, "int8")
         return OnnxBackend(encoder, head)
     if candidate.name == "openvino":
         from longform.backends.openvino import OpenVINOBackend, Precision

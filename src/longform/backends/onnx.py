@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -38,15 +38,23 @@ class OnnxHead:
 
 
 class OnnxBackend(Backend):
-    """ONNX Runtime on the CPU, fp32.
+    """ONNX Runtime on the CPU.
 
     Args:
-        encoder: `onnx/encoder.onnx` of a bundle.
+        encoder: `onnx/encoder.onnx` of a bundle, or for int8 its `onnx/encoder.int8.onnx`.
         head: `onnx/head.onnx` of a bundle.
+        precision: Of the encoder.
         threads: Threads of one call; None takes what the machine grants.
     """
 
-    def __init__(self, encoder: Path, head: Path, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Path,
+        head: Path,
+        precision: Literal["fp32", "int8"] = "fp32",
+        threads: int | None = None,
+    ) -> None:
+        self._precision = precision
         self._threads = threads or granted_threads()
         self._encoder = open_session(encoder, self._threads)
         self._head = OnnxHead(head, self._threads)
@@ -55,7 +63,7 @@ class OnnxBackend(Backend):
     @property
     def info(self) -> BackendInfo:
         """ONNX Runtime on the CPU."""
-        return BackendInfo("onnx", "cpu", "fp32", self._vector_size, self._threads)
+        return BackendInfo("onnx", "cpu", self._precision, self._vector_size, self._threads)
 
     def encode(self, batch: SegmentBatch) -> Floats:
         """Encode segments; see `Backend.encode`."""

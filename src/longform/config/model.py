@@ -56,6 +56,9 @@ class ModelSettings(BaseModel):
     """Share of features dropped in training before the aggregator and before the classifier."""
     frozen: bool = False
     """Leave a pretrained encoder as it is and train on cached segment vectors."""
+    quantization_aware: bool = False
+    """Fine-tune a pretrained encoder with weights and inputs rounded as int8 arithmetic rounds
+    them, and export it in int8 as well, as `onnx:int8`."""
     binary_logits: Literal[1, 2] = 2
     """With two classes: 2 gives each its own logit (softmax); 1 learns one logit (sigmoid), the
     other class having 0."""

@@ -39,6 +39,21 @@ class RunConfig(
         return self
 
     @model_validator(mode="after")
+    def _rounded_encoder_is_fine_tuned(self) -> RunConfig:
+        if self.quantization_aware:
+            if self.encoder in SCRATCH_ENCODERS:
+                raise ValueError(
+                    f"quantization_aware needs a pretrained encoder, found encoder '{self.encoder}'"
+                )
+            for name in ("frozen", "lora", "fsdp"):
+                if getattr(self, name):
+                    raise ValueError(
+                        "quantization_aware rounds all weights of an encoder that is trained as "
+                        f"a whole, which {name} does not allow; found both"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _second_passes_have_something_to_read(self) -> RunConfig:
         if self.frozen and self.fgm_epsilon:
             raise ValueError(

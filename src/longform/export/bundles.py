@@ -11,7 +11,7 @@ from typing import Any
 
 from longform import __version__
 from longform.backends.base import Backend
-from longform.backends.choice import INT8_ENCODER, machine_name
+from longform.backends.choice import INT8_ENCODER, ONNX_INT8_ENCODER, machine_name
 from longform.backends.onnx import OnnxBackend
 from longform.backends.openvino import OpenVINOBackend
 from longform.backends.torch import TorchBackend
@@ -33,6 +33,7 @@ from longform.export.parity import (
     choose_documents,
     require_parity,
 )
+from longform.export.quantized import describe_gain, export_quantized_encoder, quantized_sizes
 from longform.extras import is_available
 from longform.inference.golden import make_golden, write_golden
 from longform.inference.neural import NeuralScorer
@@ -61,6 +62,10 @@ class _Staging:
     @property
     def head(self) -> Path:
         return self.folder / "onnx" / "head.onnx"
+
+    @property
+    def onnx_int8_encoder(self) -> Path:
+        return self.folder / ONNX_INT8_ENCODER
 
     @property
     def int8_encoder(self) -> Path:
@@ -105,6 +110,10 @@ def write_bundle(
         records = _compare(staging, documents)
         for record in records.values():
             reporter.say(_describe(record))
+        sizes = _sizes(staging)
+        if sizes:
+            fp32, int8 = _onnx_backends(staging)
+            reporter.say(describe_gain(sizes, fp32, int8, settings.segment_length))
         _write_json(
             folder / "parity.json",
             {
@@ -131,6 +140,8 @@ def _write_model(staging: _Staging, exports: EncoderExports) -> None:
     for path in source.parent.glob(f"{source.name}*"):
         shutil.copyfile(path, staging.encoder.parent / path.name)
     export_head(trained.model, staging.head)
+    if trained.rounding:
+        export_quantized_encoder(trained.model, trained.rounding, staging.onnx_int8_encoder)
     if can_quantize(trained.model):
         staging.int8_encoder.parent.mkdir()
         source = exports.int8()
@@ -143,9 +154,13 @@ def _compare(staging: _Staging, documents: Sequence[Document]) -> dict[str, Pari
     reference = staging.scorer(TorchBackend(staging.trained.model))
     check = ParityCheck(reference, documents, staging.trained.rule)
     records = {}
-    onnx = OnnxBackend(staging.encoder, staging.head)
-    records["onnx:fp32"] = check.compare("onnx:fp32", staging.scorer(onnx))
-    require_parity(records["onnx:fp32"])
+    for onnx in _onnx_backends(staging):
+        target = f"onnx:{onnx.info.precision}"
+        record = records[target] = check.compare(target, staging.scorer(onnx))
+        if onnx.info.precision == "fp32":
+            require_parity(record)
+        elif not record.passed:
+            staging.onnx_int8_encoder.unlink()
     if staging.int8_encoder.is_file():
         backend = OpenVINOBackend(staging.int8_encoder, staging.head, "int8")
         record = check.compare("openvino:int8", staging.scorer(backend))
@@ -164,6 +179,8 @@ def _description(staging: _Staging) -> BundleDescription:
     knobs = {name: getattr(config, name) for name in ModelSettings.model_fields}
     # The name says what it was; the folder it lay in is nobody's business.
     knobs["encoder"] = Path(config.encoder).name
+    sizes = _sizes(staging)
+    quantization = {"quantization": sizes} if sizes else {}
     # What null meant for this encoder.
     knobs["token_pooling"] = trained.model.config.token_pooling
     labels = number_labels(trained.labels.names)
@@ -179,13 +196,33 @@ def _description(staging: _Staging) -> BundleDescription:
         segmenter_version=SEGMENTER_VERSION,
         tokenizer_digest=file_digest(staging.folder / "tokenizer.json"),
         encoder_digest=trained.encoder_digest,
-        training={**trained.summary, "config": resolved},
+        training={**trained.summary, "config": resolved, **quantization},
         metrics=trained.metrics,
         decision={
             "temperature": trained.rule.temperature,
             "thresholds": dict(trained.rule.thresholds),
         },
     )
+
+
+def _onnx_backends(staging: _Staging) -> list[OnnxBackend]:
+    """Open the encoder in fp32, and in int8 where it was trained for that."""
+    backends = [OnnxBackend(staging.encoder, staging.head)]
+    if staging.onnx_int8_encoder.is_file():
+        backends.append(OnnxBackend(staging.onnx_int8_encoder, staging.head, "int8"))
+    return backends
+
+
+def _sizes(staging: _Staging) -> dict[str, int]:
+    """Say what int8 saved, where it was trained for and passed; nothing otherwise."""
+    if not staging.onnx_int8_encoder.is_file():
+        return {}
+    fp32 = staging.encoder.parent.glob(f"{staging.encoder.name}*")
+    return {
+        **quantized_sizes(staging.trained.model, staging.trained.rounding),
+        "file_bytes": staging.onnx_int8_encoder.stat().st_size,
+        "fp32_file_bytes": sum(path.stat().st_size for path in fp32),
+    }
 
 
 def _describe(record: ParityRecord) -> str:

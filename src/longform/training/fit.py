@@ -19,6 +19,7 @@ from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
 from longform.models import LongTextClassifier
+from longform.models.fake_quantization import QuantizedLayer
 from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
@@ -34,6 +35,7 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
+from longform.training.quantization import settle_quantization, start_quantization
 from longform.training.trainer import HeadModel, LongTextTrainer, Validation
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, SegmentedDocument, Targets
@@ -55,6 +57,7 @@ class TrainedModel:
         metrics: Of the validation documents: accuracy and macro-F1.
         rule: How labels are decided from logits.
         summary: What training did: documents, coverage, steps, seconds.
+        rounding: After quantisation-aware training, how int8 rounds each layer of the encoder.
     """
 
     model: LongTextClassifier
@@ -65,6 +68,7 @@ class TrainedModel:
     metrics: dict[str, float]
     rule: DecisionRule
     summary: dict[str, Any] = field(default_factory=dict)
+    rounding: dict[str, QuantizedLayer] = field(default_factory=dict)
 
 
 _STANDARDIZED_DOCUMENTS = 2_000
@@ -117,6 +121,8 @@ def fit(
     device = pick_device(reporter, config.device)
     model, tokenizer = initialize(config, labels, _texts(train), reporter)
     add_adapters(model, config, reporter)
+    if config.quantization_aware:
+        callbacks = (*callbacks, start_quantization(model, reporter))
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [
         _segment(segmenter, documents, numbers, reporter)
@@ -129,6 +135,8 @@ def fit(
     with training_attention(model, device.name, config.segment_length, config.attention_dropout):
         trainer.fit()
     merge_adapters(model)
+    # Judged as the reference that every export is compared with: in floating point.
+    rounding = settle_quantization(model) if config.quantization_aware else {}
     judged = trainer.validate()
     return TrainedModel(
         model=model.cpu().eval(),
@@ -138,6 +146,7 @@ def fit(
         encoder_digest=weights_digest(model.encoder),
         metrics=judged.metrics,
         rule=_rule(labels, judged),
+        rounding=rounding,
         summary={
             "documents": len(train),
             "validation_documents": len(validation),
