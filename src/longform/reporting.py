@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -95,11 +95,13 @@ class RecordingReporter(Reporter):
         self.told.append(message)
         self._listener.say(message)
 
+    @contextmanager
     def track(
         self, description: str, total: float, unit: str = "documents", done: float = 0
-    ) -> AbstractContextManager[Advance]:
+    ) -> Iterator[Advance]:
         """Show progress where the listener shows it."""
-        return self._listener.track(description, total, unit, done)
+        with self._listener.track(description, total, unit, done) as advance:
+            yield advance
 
 
 @contextmanager
@@ -126,7 +128,8 @@ def _bar(
         TextColumn("{task.fields[details]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(description, total=total, completed=done, details="")
+        task = progress.add_task(description, total=total, details="")
+        progress.update(task, completed=done)
         shown: dict[str, str] = {}
 
         def advance(amount: float, /, **details: str) -> None:

@@ -24,6 +24,7 @@ from longform.cli.arguments import (
     print_json,
     resolve_config,
 )
+from longform.cli.train_records import EXPORT, READING, RecordOptions, RunRecords
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
@@ -71,6 +72,19 @@ def train(  # noqa: PLR0913 - one argument for each flag
     encoding_errors: EncodingErrors = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML report of the run. Left out, OUTPUT.report.html beside the bundle."
+        ),
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Profile a few steps: a trace and a table in OUTPUT.profile."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier and write it as a bundle.
@@ -93,13 +107,21 @@ def train(  # noqa: PLR0913 - one argument for each flag
     }
     # What follows the first setting of --set arrives among the plain arguments.
     config = resolve_config(settings or [], set_ or [], flags)
-    summary = run_training(config, ConsoleReporter(), overwrite=overwrite, restart=restart)
+    records = RecordOptions(report, not no_report, profile)
+    summary = run_training(
+        config, ConsoleReporter(), overwrite=overwrite, restart=restart, options=records
+    )
     if as_json:
         print_json(summary)
 
 
 def run_training(
-    config: RunConfig, reporter: Reporter, *, overwrite: bool = False, restart: bool = False
+    config: RunConfig,
+    reporter: Reporter,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    options: RecordOptions | None = None,
 ) -> dict[str, Any]:
     """Train by a configuration and write the bundle.
 
@@ -108,6 +130,7 @@ def run_training(
         reporter: Told what is decided and how it goes.
         overwrite: Replace a bundle that is there.
         restart: Forget an interrupted run.
+        options: What is recorded of the run; None: log and report.
 
     Returns:
         Where the bundle is, its metrics and what training did.
@@ -119,13 +142,18 @@ def run_training(
     from longform.bundle import check_output
     from longform.data.preparation import prepare_data
     from longform.extras import check_installed
+    from longform.reporting import RecordingReporter
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
+    records = RunRecords(target, options or RecordOptions())
+    records.check(config)
+    reporter = RecordingReporter(reporter)
     for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
         check_installed(library, "Training")
     data = _required(config.data, "--data", "the training file")
-    prepared = prepare_data(data, config, reporter)
+    with records.timed(READING):
+        prepared = prepare_data(data, config, reporter)
     # Imported here: only training needs torch, and it takes seconds to load.
     from longform.export.bundles import write_bundle
     from longform.export.encoders import EncoderExports, fastest_encoder
@@ -138,21 +166,32 @@ def run_training(
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
     trained = fit(
-        config, prepared.train, prepared.validation, work / "checkpoints", reporter, open_encoder
+        config,
+        prepared.train,
+        prepared.validation,
+        work / "checkpoints",
+        reporter,
+        open_encoder,
+        records.callbacks(config, reporter),
     )
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
     exports = EncoderExports(trained.model, shared, work / "exports")
-    records = write_bundle(
-        trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
-    )
+    with records.timed(EXPORT):
+        parity = write_bundle(
+            trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
+        )
     shutil.rmtree(work)
+    report = records.write_report(trained, prepared.validation, reporter)
+    has_curves = "tensorboard" in config.report_to
+    reporter.say(records.closing_lines(trained.summary, report, has_curves))
     reporter.say(_closing_lines(target, trained.metrics, trained.summary))
     return {
         "bundle": str(target),
         "metrics": trained.metrics,
         "training": trained.summary,
-        "parity": {name: record.as_dict() for name, record in records.items()},
+        "parity": {name: record.as_dict() for name, record in parity.items()},
+        "report": str(report) if report else None,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 from xml.etree.ElementTree import Element
 
@@ -18,7 +19,7 @@ MAX_POINTS = 400
 """Points of a curve beyond which neighbours are averaged: a screen shows no more."""
 
 _WIDTH, _HEIGHT = 500, 210
-_LEFT, _RIGHT, _TOP = 58, 16, 34
+_LEFT, _RIGHT, _TOP = 58, 26, 34
 _MOVING = 0.05
 """Share of the entries of a training loss that its moving average takes in."""
 
@@ -125,12 +126,14 @@ def draw_curves(title: str, curves: Sequence[Curve], *, as_share: bool = False) 
         if tick <= last:
             x, _ = place(tick, low)
             parts.append(_text(f"{tick:,.0f}", x, bottom + 18, "tick middle"))
-    parts.append(_text("optimiser steps", (_LEFT + _WIDTH - _RIGHT) / 2, bottom + 36, "axis middle"))
+    parts.append(
+        _text("optimiser steps", (_LEFT + _WIDTH - _RIGHT) / 2, bottom + 36, "axis middle")
+    )
     for curve in curves:
         parts += _draw_curve(curve, [place(*point) for point in thin(curve.points)])
         if curve.has_knots:
             parts += _draw_knots(curve, [place(*point) for point in curve.points], as_share)
-    return svg(_WIDTH, bottom + 44, title, *_draw_legend(curves), *parts)
+    return svg(_WIDTH, bottom + 44, title, *_draw_legend(curves, as_share), *parts)
 
 
 def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -139,7 +142,7 @@ def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         return list(points)
     inner, count = points[1:-1], MAX_POINTS - 2
     edges = [round(len(inner) * number / count) for number in range(count + 1)]
-    groups = [inner[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    groups = [inner[start:end] for start, end in pairwise(edges)]
     means = [
         (sum(step for step, _ in group) / len(group), sum(value for _, value in group) / len(group))
         for group in groups
@@ -164,7 +167,7 @@ def _draw_knots(
     drawn = []
     for row in rows:
         (x, y), (step, value) = places[row], curve.points[row]
-        told = f"step {step:,.0f}: {curve.name} {percent(value) if as_share else f'{value:.4g}'}"
+        told = f"step {step:,.0f}: {curve.name} {_describe_value(value, as_share)}"
         is_best = row == curve.best
         kind = f"knot {curve.colour}" + (" best" if is_best else "")
         hint = element("title", told + (", chosen" if is_best else ""))
@@ -173,19 +176,24 @@ def _draw_knots(
     return drawn
 
 
-def _draw_legend(curves: Sequence[Curve]) -> list[Element]:
-    # A curve with an average before it stands for itself: nothing to tell twice.
+def _draw_legend(curves: Sequence[Curve], as_share: bool) -> list[Element]:
+    # A curve with an average before it is explained by the average.
     named = [curve for curve in curves if not curve.is_faint]
     drawn: list[Element] = []
     x = float(_LEFT)
     for curve in named:
-        last = f"{curve.name}"
+        _, value = curve.points[-1 if curve.best is None else curve.best]
+        told = f"{curve.name} {_describe_value(value, as_share)}"
         drawn += [
             element("line", class_=f"curve {curve.colour}", x1=x, x2=x + 16, y1=12, y2=12),
-            _text(last, x + 22, 16, "name"),
+            _text(told, x + 22, 16, "name"),
         ]
-        x += 22 + 7.2 * len(last) + 22
+        x += 22 + 7.2 * len(told) + 22
     return drawn
+
+
+def _describe_value(value: float, as_share: bool) -> str:
+    return percent(value) if as_share else f"{value:.3g}"
 
 
 def _average_back(

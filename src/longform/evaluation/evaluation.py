@@ -299,7 +299,9 @@ def evaluate(
     label_map = LabelMap(predictor.labels, rule.problem_type)
     # Before the work begins: a wrong label must not come to light after minutes.
     labels = label_map.targets(documents)
-    answers = predictor.iterate_scores(documents) if measured is None else _window(documents, measured)
+    answers = (
+        predictor.iterate_scores(documents) if measured is None else _window(documents, measured)
+    )
     logits: list[Floats] = []
     coverages: list[Coverage] = []
     worst = WorstMistakes()
@@ -352,4 +354,8 @@ def _explain(
             advance(1)
             # A document of one passage has no evidence: there is nothing to leave out.
             evidence = prediction.evidence
-            yield replace(mistake, passages=choose_passages(document, evidence)) if evidence else mistake
+            yield (
+                replace(mistake, passages=choose_passages(document, evidence))
+                if evidence
+                else mistake
+            )

@@ -97,9 +97,7 @@ class WorstMistakes:
 
     def most_certain_first(self) -> list[tuple[Mistake, Document]]:
         """Return what was kept, each with its document."""
-        return [
-            (mistake, document) for *_, mistake, document in sorted(self._heap, reverse=True)
-        ]
+        return [(mistake, document) for *_, mistake, document in sorted(self._heap, reverse=True)]
 
 
 def choose_passages(document: Document, evidence: Iterable[Evidence]) -> tuple[Passage, ...]:

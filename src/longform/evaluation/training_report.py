@@ -92,9 +92,7 @@ def write_training_report(path: Path, evaluation: Evaluation, record: TrainingRe
 def _show_curves(record: TrainingRecord) -> list[Child]:
     history = record.history
     quality = quality_curves(history, record.chosen_by)
-    chosen = next(
-        (curve.points[curve.best] for curve in quality if curve.best is not None), None
-    )
+    chosen = next((curve.points[curve.best] for curve in quality if curve.best is not None), None)
     told = "On the validation documents."
     if chosen is not None:
         told += f" The large dot, step {chosen[0]:,.0f}, was kept."

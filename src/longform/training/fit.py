@@ -12,12 +12,14 @@ import numpy as np
 import torch
 import transformers
 from torch import nn
+from transformers import TrainerCallback
 
 from longform.backends.base import Backend
 from longform.backends.torch import TorchBackend
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
+from longform.inference.scorer import Scores
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
 from longform.text.documents import segment_documents
@@ -31,6 +33,7 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
+from longform.training.observation import PREPARING
 from longform.training.trainer import HeadModel, LongTextTrainer, Validation, kind_of_training
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, SegmentedDocument, Targets
@@ -52,6 +55,8 @@ class TrainedModel:
         metrics: Of the validation documents: accuracy and macro-F1.
         rule: How labels are decided from logits.
         summary: What training did: documents, coverage, steps, seconds.
+        history: The log, with the entries from before a resumption.
+        validation: What the model made of the validation documents, in their order.
     """
 
     model: LongTextClassifier
@@ -62,6 +67,8 @@ class TrainedModel:
     metrics: dict[str, float]
     rule: DecisionRule
     summary: dict[str, Any] = field(default_factory=dict)
+    history: tuple[dict[str, float], ...] = ()
+    validation: Scores | None = None
 
 
 _STANDARDIZED_DOCUMENTS = 2_000
@@ -85,6 +92,7 @@ def fit(
     folder: Path,
     reporter: Reporter | None = None,
     open_encoder: OpenEncoder | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainedModel:
     """Train a classifier.
 
@@ -96,6 +104,7 @@ def fit(
         reporter: Told what was decided and how it goes.
         open_encoder: Opens what encodes for a frozen run, given the model, the digest of its
             encoder and the precision that suits the device; None takes torch.
+        callbacks: Told of each step.
 
     Raises:
         InputError: The documents or the encoder cannot be trained on.
@@ -115,10 +124,12 @@ def fit(
     ]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
-    run = _Run(model, config, segmenter, folder, device, reporter)
+    run = _Run(model, config, segmenter, folder, device, reporter, callbacks)
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
+    trainer.watch.add(PREPARING, time.perf_counter() - started)
     trainer.fit(reporter)
     judged = trainer.validate()
+    trainer.watch.warn(reporter)
     summary = {
         "documents": len(train),
         "validation_documents": len(validation),
@@ -137,6 +148,12 @@ def fit(
         metrics=judged.metrics,
         rule=_rule(labels, judged),
         summary=summary,
+        history=tuple(trainer.state.log_history),
+        validation=Scores(
+            judged.logits,
+            tuple(document.coverage for document in parts[1].documents),
+            infer_seconds=judged.seconds,
+        ),
     )
 
 
@@ -192,6 +209,7 @@ class _Run:
     folder: Path
     device: Device
     reporter: Reporter
+    callbacks: Sequence[TrainerCallback]
 
     def trained(self, parts: list[_Part]) -> LongTextTrainer:
         """Train encoder and head together, on tokens."""
@@ -249,7 +267,7 @@ class _Run:
 
     def _trainer(self, model: nn.Module, **kwargs: Any) -> LongTextTrainer:
         return LongTextTrainer(
-            model, self.config, self.folder, self.device, self.reporter, **kwargs
+            model, self.config, self.folder, self.device, self.reporter, self.callbacks, **kwargs
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
-    Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -30,6 +31,8 @@ from longform.models.classifier import Head, mean_loss
 from longform.reporting import Reporter
 from longform.training.devices import Device
 from longform.training.losses import LossFunction, build_loss
+from longform.training.observation import ObservedTrainer, peak_memory
+from longform.training.profiling import ProfileCallback
 from longform.training.progress import ProgressCallback, last_complete_checkpoint
 from longform.training.sampling import (
     INDICES,
@@ -71,11 +74,15 @@ class Validation:
 
     Attributes:
         metrics: Accuracy and macro-F1.
+        logits: float32 `[docs, classes]`, in the order of the documents.
+        seconds: Wall time of this validation.
         thresholds: float32 `[classes]`, least probabilities of each label, where a document may
             have several; they were tuned on the same documents that the metrics are of.
     """
 
     metrics: dict[str, float]
+    logits: Floats
+    seconds: float
     thresholds: Floats | None = None
 
 
@@ -103,7 +110,7 @@ class HeadModel(nn.Module):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-class LongTextTrainer(Trainer):
+class LongTextTrainer(ObservedTrainer):
     """Trains a `LongTextClassifier`, or its head alone.
 
     Args:
@@ -112,6 +119,7 @@ class LongTextTrainer(Trainer):
         folder: Where checkpoints go.
         device: Decides the precision.
         reporter: Told how training goes.
+        callbacks: Told of each step, beside those that every run has.
         **kwargs: Datasets and collator, as `transformers.Trainer` takes them.
     """
 
@@ -122,6 +130,7 @@ class LongTextTrainer(Trainer):
         folder: Path,
         device: Device,
         reporter: Reporter,
+        callbacks: Sequence[TrainerCallback] = (),
         **kwargs: Any,
     ) -> None:
         self._loss = _loss(config, kwargs["train_dataset"].labels, reporter)
@@ -132,10 +141,15 @@ class LongTextTrainer(Trainer):
             compute_metrics=_metrics,
             callbacks=[
                 EarlyStoppingCallback(config.early_stopping_patience),
-                ProgressCallback(reporter),
+                *callbacks,
             ],
             **kwargs,
         )
+        # The last of all: it marks a checkpoint as complete.
+        self.add_callback(ProgressCallback(reporter, self.watch))
+        for callback in callbacks:
+            if isinstance(callback, ProfileCallback):
+                callback.attach(self)
         # Their lines go to standard output, which belongs to --json.
         self.remove_callback(PrinterCallback)
         self.remove_callback(TqdmCallback)
@@ -192,16 +206,19 @@ class LongTextTrainer(Trainer):
         """Judge the model on the validation documents, and find its thresholds on them."""
         output = self.predict(self.eval_dataset, metric_key_prefix="eval")
         metrics = {name: float(output.metrics[f"eval_{name}"]) for name in ("accuracy", "macro_f1")}
+        logits, seconds = _logits(output), float(output.metrics["eval_runtime"])
         targets = np.asarray(output.label_ids)
         if targets.ndim == 1:
-            return Validation(metrics)
-        return Validation(metrics, tune_thresholds(sigmoid(_logits(output)), targets > 0.5))
+            return Validation(metrics, logits, seconds)
+        return Validation(metrics, logits, seconds, tune_thresholds(sigmoid(logits), targets > 0.5))
 
-    def account(self) -> dict[str, float]:
-        """Return the steps and epochs done, those before a resumption included."""
+    def account(self) -> dict[str, Any]:
+        """Return the steps and epochs done, those before a resumption included, and the time."""
         return {
             "steps": int(self.state.global_step),
             "epochs": round(float(self.state.epoch or 0), 2),
+            **self.watch.account(),
+            "peak_memory": peak_memory(self.args.device),
         }
 
 
@@ -236,6 +253,8 @@ def _arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArgum
         label_names=["labels"],
         dataloader_pin_memory=device.name == "cuda",
         log_level="error",
+        # It would ask the device at every step whether the loss is finite.
+        logging_nan_inf_filter=False,
     )
 
 
