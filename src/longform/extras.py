@@ -26,6 +26,7 @@ EXTRA_OF_LIBRARY = {
     "openpyxl": "data",
     "optuna": "train",
     "peft": "train",
+    "psutil": "train",
     "tensorboard": "train",
     "torchao": "train",
     "openvino": "openvino",

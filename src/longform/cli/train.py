@@ -210,7 +210,7 @@ def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, A
 def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart: bool) -> None:
     """Make the run's folder, or make sure that the one there is of the same run."""
     from longform.errors import InputError
-    from longform.training.progress import last_complete_checkpoint
+    from longform.training.checkpoints import last_complete_checkpoint
 
     content = hashlib.sha256()
     for document in documents:

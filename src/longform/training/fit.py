@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import transformers
 from torch import nn
-from transformers import TrainerCallback
 
 from longform.backends.base import Backend
 from longform.backends.torch import TorchBackend
@@ -25,6 +24,7 @@ from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
+from longform.training.arguments import kind_of_training, trains_pretrained
 from longform.training.devices import Device, pick_device
 from longform.training.features import (
     SegmentCollator,
@@ -34,7 +34,7 @@ from longform.training.features import (
 )
 from longform.training.initialization import initialize, weights_digest
 from longform.training.observation import PREPARING
-from longform.training.trainer import HeadModel, LongTextTrainer, Validation, kind_of_training
+from longform.training.trainer import HeadModel, LongTextTrainer, Validation
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, SegmentedDocument, Targets
 
@@ -83,6 +83,7 @@ class _Part:
 
     documents: list[SegmentedDocument]
     labels: Targets
+    ids: list[str]
 
 
 def fit(
@@ -92,7 +93,7 @@ def fit(
     folder: Path,
     reporter: Reporter | None = None,
     open_encoder: OpenEncoder | None = None,
-    callbacks: Sequence[TrainerCallback] = (),
+    callbacks: Sequence[transformers.TrainerCallback] = (),
 ) -> TrainedModel:
     """Train a classifier.
 
@@ -104,18 +105,20 @@ def fit(
         reporter: Told what was decided and how it goes.
         open_encoder: Opens what encodes for a frozen run, given the model, the digest of its
             encoder and the precision that suits the device; None takes torch.
-        callbacks: Told of each step.
+        callbacks: Further callbacks of the Trainer.
 
     Raises:
         InputError: The documents or the encoder cannot be trained on.
-        ConfigError: Settings that do not fit each other or the encoder.
+        ConfigError: Settings that do not fit each other, the encoder or the device.
+        TrainingError: Training cannot go on.
+        SystemExit: A signal ended it; a checkpoint was kept.
     """
     reporter = reporter or Reporter()
     started = time.perf_counter()
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
     held_out = labels.targets(validation)
-    device = pick_device(reporter)
+    device = pick_device(reporter, config.device)
     model, tokenizer = initialize(config, labels, _texts(train))
     segmenter = Segmenter(tokenizer, config.segment_settings())
     parts = [
@@ -124,10 +127,10 @@ def fit(
     ]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
-    run = _Run(model, config, segmenter, folder, device, reporter, callbacks)
+    run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks))
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
     trainer.watch.add(PREPARING, time.perf_counter() - started)
-    trainer.fit(reporter)
+    trainer.fit()
     judged = trainer.validate()
     trainer.watch.warn(reporter)
     summary = {
@@ -136,6 +139,7 @@ def fit(
         "coverage": coverage,
         "kind": kind_of_training(config),
         "device": device.name,
+        "device_reason": device.reason,
         **trainer.account(),
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -196,7 +200,7 @@ def _segment(
         for result in segment_documents(segmenter, documents, pairs=pairs):
             segmented.append(result)
             advance(1)
-    return _Part(segmented, labels)
+    return _Part(segmented, labels, [document.id for document in documents])
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +213,12 @@ class _Run:
     folder: Path
     device: Device
     reporter: Reporter
-    callbacks: Sequence[TrainerCallback]
+    callbacks: tuple[transformers.TrainerCallback, ...]
 
     def trained(self, parts: list[_Part]) -> LongTextTrainer:
         """Train encoder and head together, on tokens."""
         limit = self.config.max_train_segments
-        if limit is None and kind_of_training(self.config) == "fine-tuning":
+        if limit is None and not self.config.two_pass and trains_pretrained(self.config):
             limit = _SEGMENTS_PER_STEP
             self.reporter.say(
                 f"Each step draws {limit} segments of a document (max_train_segments); "
@@ -223,7 +227,8 @@ class _Run:
         train, validation = parts
         return self._trainer(
             self.model,
-            train_dataset=SegmentDataset(train.documents, train.labels, limit),
+            train,
+            train_dataset=SegmentDataset(train.documents, train.labels, limit, self.config.seed),
             eval_dataset=SegmentDataset(validation.documents, validation.labels),
             data_collator=SegmentCollator(self.segmenter.tokenizer.pad_id),
         )
@@ -260,14 +265,22 @@ class _Run:
         )
         return self._trainer(
             HeadModel(self.model.head),
+            parts[0],
             train_dataset=train,
             eval_dataset=validation,
             data_collator=collate_vectors,
         )
 
-    def _trainer(self, model: nn.Module, **kwargs: Any) -> LongTextTrainer:
+    def _trainer(self, model: nn.Module, train: _Part, **kwargs: Any) -> LongTextTrainer:
         return LongTextTrainer(
-            model, self.config, self.folder, self.device, self.reporter, self.callbacks, **kwargs
+            model,
+            self.config,
+            self.folder,
+            self.device,
+            self.reporter,
+            document_ids=train.ids,
+            callbacks=self.callbacks,
+            **kwargs,
         )
 
 

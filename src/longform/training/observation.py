@@ -132,11 +132,16 @@ class RunWatch:
 
 
 class ObservedTrainer(Trainer):
-    """A Trainer whose time is counted in `watch`."""
+    """A Trainer whose time is counted.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.watch = RunWatch()
-        super().__init__(*args, **kwargs)
+    Args:
+        watch: Counts it.
+        **kwargs: As `transformers.Trainer` takes them.
+    """
+
+    def __init__(self, watch: RunWatch, **kwargs: Any) -> None:
+        self.watch = watch
+        super().__init__(**kwargs)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as transformers does."""
@@ -151,11 +156,6 @@ class ObservedTrainer(Trainer):
         documents = sum(len(batch["labels"]) for batch in samples)
         self.watch.documents += documents * self.args.world_size
         return samples, items
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the loss as transformers does."""
-        with named_range("loss"):
-            return super().compute_loss(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Validate as transformers does."""

@@ -214,15 +214,8 @@ class ProfileCallback(TrainerCallback):
                     self._surround(module, name)
                     break
         if self._trainer is not None:
-            accelerator: Any = self._trainer.accelerator
-            backward = accelerator.backward
-
-            def marked(*args: Any, **kwargs: Any) -> None:
-                with named_range("backward"):
-                    backward(*args, **kwargs)
-
-            accelerator.backward = marked
-            self._stack.callback(delattr, accelerator, "backward")
+            self._wrap(self._trainer, "compute_loss", "loss")
+            self._wrap(self._trainer.accelerator, "backward", "backward")
         inner = getattr(optimizer, "optimizer", optimizer)
         if isinstance(inner, torch.optim.Optimizer):
             open_ranges: list[AbstractContextManager[None]] = []
@@ -231,6 +224,16 @@ class ProfileCallback(TrainerCallback):
                 inner.register_step_post_hook(lambda *_: _leave(open_ranges)),
             ):
                 self._stack.callback(handle.remove)
+
+    def _wrap(self, owner: Any, method: str, name: str) -> None:
+        inner = getattr(owner, method)
+
+        def marked(*args: Any, **kwargs: Any) -> Any:
+            with named_range(name):
+                return inner(*args, **kwargs)
+
+        setattr(owner, method, marked)
+        self._stack.callback(delattr, owner, method)
 
     def _surround(self, module: nn.Module, name: str) -> None:
         open_ranges: list[AbstractContextManager[None]] = []
