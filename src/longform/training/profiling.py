@@ -118,7 +118,7 @@ class ProfileSummary:
         lines += ["", f"{f'operator, own {self.clock} time':<44}{'ms':>12}{'calls':>9}{'MB':>10}"]
         lines += [
             f"{operator.name[:43]:<44}{operator.milliseconds:>12.1f}{operator.calls:>9,}"
-            f"{operator.memory / 1e6:>10.1f}"
+            f"{operator.memory / 1e6 + 0.0:>10.1f}"
             for operator in self.operators
         ]
         return "\n".join(lines)

@@ -36,7 +36,7 @@ def tracking_callbacks(
         check_installed(name, f"report_to: {name}")
     callbacks: list[TrainerCallback] = []
     if "tensorboard" in report_to:
-        callbacks.append(TensorBoardLog(folder / "tensorboard"))
+        callbacks.append(TensorBoardLog(folder / "tensorboard", reporter))
     if "mlflow" in report_to:
         callbacks.append(_open_mlflow(folder))
     if "wandb" in report_to:
@@ -52,11 +52,14 @@ class TensorBoardLog(TensorBoardCallback):
 
     Args:
         folder: Of all runs; one that does not continue another gets a folder of its own in it.
+        reporter: Told when the files cannot be written; training goes on without them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reporter: Reporter) -> None:
         super().__init__()
         self._folder = folder
+        self._reporter = reporter
+        self._is_open = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -65,12 +68,55 @@ class TensorBoardLog(TensorBoardCallback):
         if not state.is_world_process_zero:
             return
         earlier = sorted(self._folder.glob("*/")) if state.global_step else []
-        run = earlier[-1] if earlier else self._folder / time.strftime("%Y%m%d-%H%M%S")
+        run = earlier[-1] if earlier else self._new_run()
         self.logging_dir = str(run)
         # What was logged after the checkpoint is computed again: the old points give way.
         purge = state.global_step + 1 if state.global_step else None
-        self.tb_writer = self._SummaryWriter(log_dir=self.logging_dir, purge_step=purge)
-        super().on_train_begin(args, state, control, **kwargs)
+        begin = super().on_train_begin
+        try:
+            self.tb_writer = self._SummaryWriter(log_dir=self.logging_dir, purge_step=purge)
+            begin(args, state, control, **kwargs)
+            self._is_open = True
+        except OSError as error:
+            self._give_up(error)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the figures of a step."""
+        if not self._is_open:
+            return
+        try:
+            super().on_log(args, state, control, logs, **kwargs)
+        except OSError as error:
+            self._give_up(error)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the files."""
+        if self._is_open:
+            self._is_open = False
+            super().on_train_end(args, state, control, **kwargs)
+
+    def _give_up(self, error: OSError) -> None:
+        # The curves are not worth the run.
+        self._is_open = False
+        self.tb_writer = None
+        self._reporter.say(
+            f"Warning: the log for TensorBoard ends here: {error.strerror or error} "
+            f"({self.logging_dir}). Training goes on."
+        )
+
+    def _new_run(self) -> Path:
+        name = time.strftime("%Y%m%d-%H%M%S")
+        same = len(list(self._folder.glob(f"{name}*/")))
+        return self._folder / (f"{name}-{same}" if same else name)
 
 
 class MLflowLog(MLflowCallback):
