@@ -17,6 +17,9 @@ HEARTBEAT_SECONDS = 60.0
 _HEARTBEAT_SHARE = 0.05
 """And the least share of the time so far: a night's work fills no log."""
 
+_WIDE = 130
+"""Columns of a terminal that hold a bar with all its figures on one line."""
+
 
 class Advance(Protocol):
     """Called with each amount of work that is done."""
@@ -116,16 +119,22 @@ def _bar(
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    def fixed() -> Column:
+        return Column(no_wrap=True)
+
+    elapsed = (TextColumn("elapsed"), TimeElapsedColumn(table_column=fixed()))
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit}  elapsed"),
-        TimeElapsedColumn(),
+        BarColumn(min(max(console.width - 105, 10), 40)),
+        MofNCompleteColumn(table_column=fixed()),
+        TextColumn(unit),
+        *(elapsed if console.width >= _WIDE else ()),
         TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[details]}", markup=False),
+        TimeRemainingColumn(table_column=fixed()),
+        # The one that may take a second line where the terminal is narrow.
+        TextColumn("{task.fields[details]}", markup=False, table_column=Column()),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total, details="")

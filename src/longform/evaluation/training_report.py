@@ -30,7 +30,7 @@ from longform.evaluation.page import (
 )
 from longform.evaluation.report import list_facts, show_figures, show_footer, show_headline
 
-_PHASES = 6
+_PHASES = 7
 """Colours of phases that the style sheet has."""
 
 

@@ -17,6 +17,7 @@ from longform.training.profiling import named_range
 
 PREPARING, DATA, COMPUTE = "preparing", "waiting for data", "computing"
 VALIDATION, SAVING = "validation", "saving"
+_PHASES = (PREPARING, DATA, COMPUTE, VALIDATION, SAVING)
 
 _MUCH_WAITING = 0.2
 _LEAST_WAITING = 5.0
@@ -98,9 +99,8 @@ class RunWatch:
 
     def account(self) -> dict[str, Any]:
         """Return the seconds of each phase, and the use of the accelerator where it is known."""
-        account: dict[str, Any] = {
-            "time": {name: round(seconds, 2) for name, seconds in self.seconds.items()}
-        }
+        known = (name for name in _PHASES if name in self.seconds)
+        account: dict[str, Any] = {"time": {name: round(self.seconds[name], 2) for name in known}}
         stepping = self.seconds.get(COMPUTE, 0.0) + self.seconds.get(DATA, 0.0)
         if stepping > 0:
             account["documents_per_second"] = float(f"{self.documents / stepping:.4g}")
