@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,6 +76,10 @@ class RunRecords:
 
         for name in config.report_to:
             check_installed(name, f"report_to: {name}")
+        if self.options.has_profile:
+            # Read when torch is imported: its profiler announces itself on standard error.
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         if self.report.resolve().is_relative_to(self.target.resolve()):
             raise InputError(
                 "The report of a training run quotes documents and stays out of the bundle.",
