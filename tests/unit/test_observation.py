@@ -255,7 +255,7 @@ def test_a_profile_has_a_trace_and_a_table_of_named_ranges(tmp_path):
     trainer.fit()
     trace = json.loads(gzip.decompress((tmp_path / "profile" / TRACE).read_bytes()))
     names = {event.get("name") for event in trace["traceEvents"]}
-    assert set(RANGES[:6]) <= names
+    assert set(RANGES) - {"exchange", "validation", "saving"} <= names
     table = (tmp_path / "profile" / TABLE).read_text(encoding="utf-8")
     assert re.search(r"^5 steps in [\d.]+ s, 40 documents: [\d.,]+ documents/s", table)
     assert re.search(r"GFLOP/s", table)

@@ -16,8 +16,9 @@ from longform.reporting import Reporter
 from longform.training.profiling import named_range
 
 PREPARING, DATA, COMPUTE = "preparing", "waiting for data", "computing"
-VALIDATION, SAVING = "validation", "saving"
-_PHASES = (PREPARING, DATA, COMPUTE, VALIDATION, SAVING)
+EXCHANGE, VALIDATION, SAVING = "exchanging gradients", "validation", "saving"
+_PHASES = (PREPARING, DATA, COMPUTE, EXCHANGE, VALIDATION, SAVING)
+_STEPPING = (DATA, COMPUTE, EXCHANGE)
 
 _MUCH_WAITING = 0.2
 _LEAST_WAITING = 5.0
@@ -39,6 +40,7 @@ class RunWatch:
         self._busy = False
         self._utilization: list[float] = []
         self._can_sample = True
+        self._started = 0.0
         self._mark = (0, 0.0)
 
     @contextmanager
@@ -73,24 +75,29 @@ class RunWatch:
 
     def documents_per_second(self) -> float:
         """Return the speed since the last call, validation and saving left aside."""
-        aside = sum(self.seconds.values()) - self.seconds.get(DATA, 0.0)
+        aside = sum(value for name, value in self.seconds.items() if name not in _STEPPING)
         seconds = time.perf_counter() - self._started - aside
         documents, until = self._mark
         self._mark = (self.documents, seconds)
         return (self.documents - documents) / max(seconds - until, 1e-9)
 
-    def sample_utilization(self, device: torch.device) -> None:
+    def sample_utilization(self, device: torch.device) -> float | None:
         """Ask an accelerator how busy it was; never again once it cannot tell.
 
         The counter is the share of the last sampling period in which any kernel ran: a busy device
         may still use little of its arithmetic.
+
+        Returns:
+            The share, or None where nothing tells.
         """
         if device.type == "cpu" or not self._can_sample:
-            return
+            return None
         try:
             self._utilization.append(float(getattr(torch, device.type).utilization()) / 100)
         except (AttributeError, ImportError, RuntimeError, OSError):
             self._can_sample = False
+            return None
+        return self._utilization[-1]
 
     @property
     def utilization(self) -> float | None:
@@ -101,7 +108,7 @@ class RunWatch:
         """Return the seconds of each phase, and the use of the accelerator where it is known."""
         known = (name for name in _PHASES if name in self.seconds)
         account: dict[str, Any] = {"time": {name: round(self.seconds[name], 2) for name in known}}
-        stepping = self.seconds.get(COMPUTE, 0.0) + self.seconds.get(DATA, 0.0)
+        stepping = sum(self.seconds.get(name, 0.0) for name in _STEPPING)
         if stepping > 0:
             account["documents_per_second"] = float(f"{self.documents / stepping:.4g}")
         if self.utilization is not None:
@@ -111,7 +118,7 @@ class RunWatch:
     def warn(self, reporter: Reporter) -> None:
         """Say what kept the device from computing, if anything did."""
         waited = self.seconds.get(DATA, 0.0)
-        share = waited / ((waited + self.seconds.get(COMPUTE, 0.0)) or 1.0)
+        share = waited / (sum(self.seconds.get(name, 0.0) for name in _STEPPING) or 1.0)
         if share > _MUCH_WAITING and waited > _LEAST_WAITING:
             reporter.say(
                 f"Warning: {100 * share:.0f} % of the steps' time went into waiting for data, "

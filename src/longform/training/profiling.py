@@ -29,9 +29,19 @@ event in memory, so they are few."""
 
 TRACE, TABLE = "trace.json.gz", "profile.txt"
 
-RANGES = ("data", "encode", "aggregate", "loss", "backward", "optimizer", "validation", "saving")
+RANGES = (
+    "data",
+    "encode",
+    "aggregate",
+    "loss",
+    "backward",
+    "exchange",
+    "optimizer",
+    "validation",
+    "saving",
+)
 """What a step is divided into. `encode` and `aggregate` are the forward passes of the encoder and
-the head, `loss` what computing the loss takes beside them."""
+the head, `loss` what computing the loss takes beside them; `exchange` is between processes."""
 
 _WHOLE = frozenset({"validation", "saving"})
 """Ranges that keep what runs inside them."""

@@ -66,8 +66,10 @@ class ProgressCallback(TrainerCallback):
         if "learning_rate" in logs:
             details["rate"] = f"{logs['learning_rate']:.2e}"
         if self._watch is not None:
-            self._watch.sample_utilization(args.device)
             details["documents/s"] = f"{self._watch.documents_per_second():.3g}"
+            busy = self._watch.sample_utilization(args.device)
+            if busy is not None:
+                details["busy"] = f"{100 * busy:.0f} %"
         self._advance(0, **details)
 
     def on_evaluate(

@@ -40,14 +40,14 @@ from longform.training.features import INDICES
 from longform.training.guard import FiniteGuard, LossScaleGuard, TrainingError
 from longform.training.interruption import Interruption
 from longform.training.losses import LossFunction, build_loss
-from longform.training.observation import ObservedTrainer, RunWatch, peak_memory
+from longform.training.observation import EXCHANGE, ObservedTrainer, RunWatch, peak_memory
 from longform.training.optimizer import (
     PlateauWithWarmUp,
     build_optimizer,
     build_scheduler,
     parameter_groups,
 )
-from longform.training.profiling import ProfileCallback
+from longform.training.profiling import ProfileCallback, named_range
 from longform.training.progress import ProgressCallback
 from longform.training.recovery import MemoryRecovery
 from longform.training.sampling import (
@@ -252,7 +252,8 @@ class LongTextTrainer(ObservedTrainer):
             )
         if self._exchange is not None and self.accelerator.sync_gradients:
             wish = self._interruption.received is not None
-            self._interruption.stops = self._exchange(model, wish)
+            with self.watch.phase(EXCHANGE), named_range("exchange"):
+                self._interruption.stops = self._exchange(model, wish)
         if isinstance(self.lr_scheduler, PlateauWithWarmUp) and self.accelerator.sync_gradients:
             self.lr_scheduler.advance()
         # A loss that is not finite is told by the guard; the log goes on.
