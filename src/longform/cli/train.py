@@ -28,7 +28,9 @@ from longform.cli.train_records import EXPORT, READING, RecordOptions, RunRecord
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
+    from longform.export.parity import ParityRecord
     from longform.reporting import Reporter
+    from longform.training.fit import TrainedModel
     from longform.types import Document
 
 _FINGERPRINT = "run.json"
@@ -39,6 +41,16 @@ Overwrite = Annotated[
 Restart = Annotated[
     bool,
     typer.Option("--restart", help="Begin anew instead of continuing an interrupted run."),
+]
+
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(help="HTML report of the run. Left out, OUTPUT.report.html beside the bundle."),
+]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
+Profile = Annotated[
+    bool,
+    typer.Option("--profile", help="Profile a few steps: a trace and a table in OUTPUT.profile."),
 ]
 
 
@@ -59,8 +71,7 @@ def train(  # noqa: PLR0913 - one argument for each flag
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="'bag' trains from nothing; otherwise the "
-            "folder or name of a Hugging Face encoder."
+            help="'bag' trains from nothing; else a Hugging Face encoder, folder or name."
         ),
     ] = None,
     set_: SetSettings = None,
@@ -72,19 +83,9 @@ def train(  # noqa: PLR0913 - one argument for each flag
     encoding_errors: EncodingErrors = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            help="HTML report of the run. Left out, OUTPUT.report.html beside the bundle."
-        ),
-    ] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
-    profile: Annotated[
-        bool,
-        typer.Option(
-            "--profile", help="Profile a few steps: a trace and a table in OUTPUT.profile."
-        ),
-    ] = False,
+    report: ReportFile = None,
+    no_report: NoReport = False,
+    profile: Profile = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier and write it as a bundle.
@@ -141,7 +142,6 @@ def run_training(
     """
     from longform.bundle import check_output
     from longform.data.preparation import prepare_data
-    from longform.extras import check_installed
     from longform.reporting import RecordingReporter
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
@@ -149,10 +149,8 @@ def run_training(
     records = RunRecords(target, options or RecordOptions())
     records.check(config)
     reporter = RecordingReporter(reporter)
-    for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
-        check_installed(library, "Training")
-    data = _required(config.data, "--data", "the training file")
     with records.timed(READING):
+        data = _required(config.data, "--data", "the training file")
         prepared = prepare_data(data, config, reporter)
     # Imported here: only training needs torch, and it takes seconds to load.
     from longform.export.bundles import write_bundle
@@ -165,15 +163,8 @@ def run_training(
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
-    trained = fit(
-        config,
-        prepared.train,
-        prepared.validation,
-        work / "checkpoints",
-        reporter,
-        open_encoder,
-        records.callbacks(config, reporter),
-    )
+    parts, callbacks = (prepared.train, prepared.validation), records.callbacks(config, reporter)
+    trained = fit(config, *parts, work / "checkpoints", reporter, open_encoder, callbacks)
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
     exports = EncoderExports(trained.model, shared, work / "exports")
@@ -182,16 +173,20 @@ def run_training(
             trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
         )
     shutil.rmtree(work)
-    report = records.write_report(trained, prepared.validation, reporter)
-    has_curves = "tensorboard" in config.report_to
-    reporter.say(records.closing_lines(trained.summary, report, has_curves))
+    report = records.finish(trained, prepared.validation, reporter)
     reporter.say(_closing_lines(target, trained.metrics, trained.summary))
     return {
         "bundle": str(target),
+        **_describe(trained, parity),
+        "report": str(report) if report else None,
+    }
+
+
+def _describe(trained: TrainedModel, parity: dict[str, ParityRecord]) -> dict[str, Any]:
+    return {
         "metrics": trained.metrics,
         "training": trained.summary,
         "parity": {name: record.as_dict() for name, record in parity.items()},
-        "report": str(report) if report else None,
     }
 
 

@@ -65,15 +65,17 @@ class RunRecords:
         return self.target.parent / f"{self.target.name}.{kind}"
 
     def check(self, config: RunConfig) -> None:
-        """Make sure, before the work, that the records can be made.
+        """Make sure, before the work, that it can be done and recorded.
 
         Raises:
             InputError: The report would lie in the bundle.
-            MissingExtraError: A library that `report_to` names is not installed.
+            MissingExtraError: A library of training, or one that `report_to` names, is not there.
         """
         from longform.errors import InputError
         from longform.extras import check_installed
 
+        for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
+            check_installed(library, "Training")
         for name in config.report_to:
             check_installed(name, f"report_to: {name}")
         if self.options.has_profile:
@@ -103,6 +105,14 @@ class RunRecords:
         started = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def finish(
+        self, trained: TrainedModel, documents: Sequence[Document], reporter: RecordingReporter
+    ) -> Path | None:
+        """Write the report and say where it and the other records are; see `write_report`."""
+        report = self.write_report(trained, documents, reporter)
+        reporter.say(self.closing_lines(trained, report))
+        return report
 
     def write_report(
         self, trained: TrainedModel, documents: Sequence[Document], reporter: RecordingReporter
@@ -166,17 +176,17 @@ class RunRecords:
         after = {name: value for name, value in self.seconds.items() if name != READING}
         return {**before, **summary.get("time", {}), **after}
 
-    def closing_lines(self, summary: dict[str, Any], report: Path | None, logs: bool) -> str:
+    def closing_lines(self, trained: TrainedModel, report: Path | None) -> str:
         """Say where the time went and where the records are."""
-        seconds = self.all_seconds(summary)
+        seconds = self.all_seconds(trained.summary)
         total = sum(seconds.values()) or 1.0
         parts = [
             f"{name} {value:,.1f} s ({100 * value / total:.0f} %)"
             for name, value in seconds.items()
         ]
-        figures = ", ".join(f"{name} {value}" for name, value in list_figures(summary))
+        figures = ", ".join(f"{name} {value}" for name, value in list_figures(trained.summary))
         lines = [f"Time: {', '.join(parts)}.", f"  {figures}"]
-        if logs:
+        if "tensorboard" in trained.config.report_to:
             lines.append(f"Curves: tensorboard --logdir {self.logs / 'tensorboard'}")
         if report is not None:
             lines.append(f"Report: {report} (it quotes documents)")

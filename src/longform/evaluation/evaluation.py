@@ -302,11 +302,45 @@ def evaluate(
     answers = (
         predictor.iterate_scores(documents) if measured is None else _window(documents, measured)
     )
+    judged = _judge(predictor, answers, len(documents), reporter)
+    ranked = judged.worst.most_certain_first()
+    return Evaluation(
+        label_names=label_map.names,
+        labels=labels,
+        predicted=rule.decide(judged.logits),
+        probabilities=rule.probabilities(judged.logits),
+        tokens=np.array([item.tokens_total for item in judged.coverages], dtype=np.int64),
+        coverage=CoverageTotals.from_coverages(judged.coverages),
+        mistakes=tuple(
+            _explain(predictor, ranked, reporter) if explain else (first for first, _ in ranked)
+        ),
+        seconds=judged.seconds if measured is None else measured.seconds,
+        backend=str(predictor.backend_info) if measured is None else measured.backend,
+        bundle_name=predictor.bundle.folder.name,
+        bundle_digest=predictor.bundle.digest,
+        data=data,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    logits: Floats
+    coverages: list[Coverage]
+    worst: WorstMistakes
+    seconds: float
+
+
+def _judge(
+    predictor: Predictor,
+    answers: Iterable[tuple[Sequence[Document], Scores]],
+    total: int,
+    reporter: Reporter,
+) -> _Judged:
     logits: list[Floats] = []
     coverages: list[Coverage] = []
     worst = WorstMistakes()
     started = time.perf_counter()
-    with reporter.track("Evaluating", total=len(documents)) as advance:
+    with reporter.track("Evaluating", total=total) as advance:
         for window, scores in answers:
             for document, prediction in zip(window, predictor.decide(window, scores), strict=True):
                 coverages.append(prediction.coverage)
@@ -314,24 +348,7 @@ def evaluate(
             logits.append(scores.logits)
             advance(len(window))
     seconds = time.perf_counter() - started
-    joined = np.concatenate(logits)
-    ranked = worst.most_certain_first()
-    return Evaluation(
-        label_names=label_map.names,
-        labels=labels,
-        predicted=rule.decide(joined),
-        probabilities=rule.probabilities(joined),
-        tokens=np.array([item.tokens_total for item in coverages], dtype=np.int64),
-        coverage=CoverageTotals.from_coverages(coverages),
-        mistakes=tuple(
-            _explain(predictor, ranked, reporter) if explain else (first for first, _ in ranked)
-        ),
-        seconds=seconds if measured is None else measured.seconds,
-        backend=str(predictor.backend_info) if measured is None else measured.backend,
-        bundle_name=predictor.bundle.folder.name,
-        bundle_digest=predictor.bundle.digest,
-        data=data,
-    )
+    return _Judged(np.concatenate(logits), coverages, worst, seconds)
 
 
 def _window(

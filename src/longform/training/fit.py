@@ -132,17 +132,8 @@ def fit(
     trainer.watch.add(PREPARING, time.perf_counter() - started)
     trainer.fit()
     judged = trainer.validate()
-    trainer.watch.warn(reporter)
-    summary = {
-        "documents": len(train),
-        "validation_documents": len(validation),
-        "coverage": coverage,
-        "kind": kind_of_training(config),
-        "device": device.name,
-        "device_reason": device.reason,
-        **trainer.account(),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
+    summary = _summarize(parts, coverage, config, device, trainer)
+    summary["seconds"] = round(time.perf_counter() - started, 1)
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
@@ -153,12 +144,32 @@ def fit(
         rule=_rule(labels, judged),
         summary=summary,
         history=tuple(trainer.state.log_history),
-        validation=Scores(
-            judged.logits,
-            tuple(document.coverage for document in parts[1].documents),
-            infer_seconds=judged.seconds,
-        ),
+        validation=_scores(judged, parts[1]),
     )
+
+
+def _summarize(
+    parts: Sequence[_Part],
+    coverage: dict[str, Any],
+    config: RunConfig,
+    device: Device,
+    trainer: LongTextTrainer,
+) -> dict[str, Any]:
+    train, validation = parts
+    return {
+        "documents": len(train.documents),
+        "validation_documents": len(validation.documents),
+        "coverage": coverage,
+        "kind": kind_of_training(config),
+        "device": device.name,
+        "device_reason": device.reason,
+        **trainer.account(),
+    }
+
+
+def _scores(judged: Validation, part: _Part) -> Scores:
+    coverage = tuple(document.coverage for document in part.documents)
+    return Scores(judged.logits, coverage, infer_seconds=judged.seconds)
 
 
 def _texts(documents: Sequence[Document]) -> Iterator[str]:

@@ -196,6 +196,7 @@ class LongTextTrainer(ObservedTrainer):
         with self._interruption:
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         self._interruption.end()
+        self.watch.warn(self._reporter)
 
     def _join_processes(self) -> None:
         processes = self.args.world_size
