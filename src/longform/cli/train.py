@@ -140,15 +140,11 @@ def run_training(
         InputError: The data, the encoder or the output cannot be used.
         ParityError: The export is not equal to the trained model.
     """
-    from longform.bundle import check_output
     from longform.data.preparation import prepare_data
     from longform.reporting import RecordingReporter
 
-    target = _required(config.output_dir, "--output", "the folder of the bundle")
-    check_output(target, overwrite)
-    records = RunRecords(target, options or RecordOptions())
-    records.check(config)
-    reporter = RecordingReporter(reporter)
+    records = _check(config, overwrite, options or RecordOptions())
+    target, reporter = records.target, RecordingReporter(reporter)
     with records.timed(READING):
         data = _required(config.data, "--data", "the training file")
         prepared = prepare_data(data, config, reporter)
@@ -180,6 +176,17 @@ def run_training(
         **_describe(trained, parity),
         "report": str(report) if report else None,
     }
+
+
+def _check(config: RunConfig, overwrite: bool, options: RecordOptions) -> RunRecords:
+    """Ask, before the work, whether its results will have a place."""
+    from longform.bundle import check_output
+
+    target = _required(config.output_dir, "--output", "the folder of the bundle")
+    check_output(target, overwrite)
+    records = RunRecords(target, options)
+    records.check(config)
+    return records
 
 
 def _describe(trained: TrainedModel, parity: dict[str, ParityRecord]) -> dict[str, Any]:
