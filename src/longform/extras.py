@@ -17,6 +17,7 @@ EXTRA_OF_LIBRARY = {
     "ftfy": "doctor",
     "google.protobuf": "data",
     "google_crc32c": "data",
+    "mlflow": "mlflow",
     "nncf": "openvino",
     "onnx": "train",
     "onnxscript": "train",
@@ -37,6 +38,7 @@ EXTRA_OF_LIBRARY = {
     "torch": "train",
     "transformers": "train",
     "uvicorn": "serve",
+    "wandb": "wandb",
     "zstandard": "data",
 }
 """Import name of each optional library -> the extra that installs it."""

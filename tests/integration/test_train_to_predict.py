@@ -68,7 +68,8 @@ def test_train_learns_and_says_on_standard_output_one_object_and_nothing_else(tr
 
 
 def test_the_folders_of_a_run_are_gone_when_it_has_ended(bundle):
-    assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
+    left = {path.name for path in bundle.parent.iterdir()}
+    assert left == {bundle.name, f"{bundle.name}.logs", f"{bundle.name}.report.html"}
 
 
 def test_a_bundle_holds_what_its_contract_names(bundle):
@@ -623,7 +624,9 @@ def test_r35_r41_a_stopped_run_is_continued_by_the_same_command_and_ends_the_sam
     assert "epoch   4.0" in continued.err
     assert "epoch   3.0" not in continued.err
     assert continued.json["training"]["epochs"] == 6
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert not (tmp_path / "model.training").exists()
+    # One log, of the whole run.
+    assert len(list((tmp_path / "model.logs" / "tensorboard").iterdir())) == 1
     # Dropout and shuffling go on from where they were: the weights are equal to the bit.
     assert _weights(output) == _weights(bundle)
 

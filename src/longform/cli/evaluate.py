@@ -64,7 +64,9 @@ def evaluate(  # noqa: PLR0913 - one argument for each flag
     result = read_documents(data, settings)
     reporter.say(result.report.summary())
     with open_predictor(opened, backend, reporter) as predictor:
-        evaluation = evaluate_documents(predictor, result.documents, reporter, data=data.name)
+        evaluation = evaluate_documents(
+            predictor, result.documents, reporter, data=data.name, explain=report is not None
+        )
     if report is not None:
         _save_report(report, bundle, evaluation, reporter)
     if as_json:

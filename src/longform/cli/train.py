@@ -21,13 +21,15 @@ from longform.cli.arguments import (
     print_json,
     resolve_config,
 )
+from longform.cli.train_records import EXPORT, READING, RecordOptions, RunRecords
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
+    from longform.export.parity import ParityRecord
     from longform.reporting import Reporter
+    from longform.training.fit import TrainedModel
 
 _NO_PART_OF_A_RUN = {"data", "validation", "output_dir", "parity_documents"}
-_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "onnx", "onnxscript", "onnxslim")
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
@@ -35,6 +37,16 @@ Overwrite = Annotated[
 Restart = Annotated[
     bool,
     typer.Option("--restart", help="Begin anew instead of continuing an interrupted run."),
+]
+
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(help="HTML report of the run. Left out, OUTPUT.report.html beside the bundle."),
+]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
+Profile = Annotated[
+    bool,
+    typer.Option("--profile", help="Profile a few steps: a trace and a table in OUTPUT.profile."),
 ]
 
 
@@ -55,8 +67,7 @@ def train(  # noqa: PLR0913 - one argument for each flag
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="'bag' trains from nothing; otherwise the "
-            "folder or name of a Hugging Face encoder."
+            help="'bag' trains from nothing; else a Hugging Face encoder, folder or name."
         ),
     ] = None,
     set_: SetSettings = None,
@@ -68,6 +79,9 @@ def train(  # noqa: PLR0913 - one argument for each flag
     encoding_errors: EncodingErrors = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
+    report: ReportFile = None,
+    no_report: NoReport = False,
+    profile: Profile = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier and write it as a bundle.
@@ -90,13 +104,21 @@ def train(  # noqa: PLR0913 - one argument for each flag
     }
     # What follows the first setting of --set arrives among the plain arguments.
     config = resolve_config(settings or [], set_ or [], flags)
-    summary = run_training(config, ConsoleReporter(), overwrite=overwrite, restart=restart)
+    records = RecordOptions(report, not no_report, profile)
+    summary = run_training(
+        config, ConsoleReporter(), overwrite=overwrite, restart=restart, options=records
+    )
     if as_json:
         print_json(summary)
 
 
 def run_training(
-    config: RunConfig, reporter: Reporter, *, overwrite: bool = False, restart: bool = False
+    config: RunConfig,
+    reporter: Reporter,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    options: RecordOptions | None = None,
 ) -> dict[str, Any]:
     """Train by a configuration and write the bundle.
 
@@ -105,6 +127,7 @@ def run_training(
         reporter: Told what is decided and how it goes.
         overwrite: Replace a bundle that is there.
         restart: Forget an interrupted run.
+        options: What is recorded of the run; None: log and report.
 
     Returns:
         Where the bundle is, its metrics and what training did.
@@ -113,16 +136,14 @@ def run_training(
         InputError: The data, the encoder or the output cannot be used.
         ParityError: The export is not equal to the trained model.
     """
-    from longform.bundle import check_output
     from longform.data.preparation import prepare_data
-    from longform.extras import check_installed
+    from longform.reporting import RecordingReporter
 
-    target = _required(config.output_dir, "--output", "the folder of the bundle")
-    check_output(target, overwrite)
-    for library in _LIBRARIES:
-        check_installed(library, "Training")
-    data = _required(config.data, "--data", "the training file")
-    prepared = prepare_data(data, config, reporter)
+    records = _check(config, overwrite, options or RecordOptions())
+    target, reporter = records.target, RecordingReporter(reporter)
+    with records.timed(READING):
+        data = _required(config.data, "--data", "the training file")
+        prepared = prepare_data(data, config, reporter)
     # Imported here: only training needs torch, and it takes seconds to load.
     from longform.export.bundles import write_bundle
     from longform.export.encoders import EncoderExports, fastest_encoder
@@ -137,20 +158,41 @@ def run_training(
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
-    trained = fit(config, prepared.train, prepared.validation, checkpoints, reporter, open_encoder)
+    parts, callbacks = (prepared.train, prepared.validation), records.callbacks(config, reporter)
+    trained = fit(config, *parts, checkpoints, reporter, open_encoder, callbacks)
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
     exports = EncoderExports(trained.model, shared, work / "exports")
-    records = write_bundle(
-        trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
-    )
+    with records.timed(EXPORT):
+        parity = write_bundle(
+            trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
+        )
     shutil.rmtree(work)
+    report = records.finish(trained, prepared.validation, reporter)
     reporter.say(_closing_lines(target, trained.metrics, trained.summary))
     return {
         "bundle": str(target),
+        **_describe(trained, parity),
+        "report": str(report) if report else None,
+    }
+
+
+def _check(config: RunConfig, overwrite: bool, options: RecordOptions) -> RunRecords:
+    """Ask, before the work, whether its results will have a place."""
+    from longform.bundle import check_output
+
+    target = _required(config.output_dir, "--output", "the folder of the bundle")
+    check_output(target, overwrite)
+    records = RunRecords(target, options)
+    records.check(config)
+    return records
+
+
+def _describe(trained: TrainedModel, parity: dict[str, ParityRecord]) -> dict[str, Any]:
+    return {
         "metrics": trained.metrics,
         "training": trained.summary,
-        "parity": {name: record.as_dict() for name, record in records.items()},
+        "parity": {name: record.as_dict() for name, record in parity.items()},
     }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,17 @@ from longform.data.labels import LabelMap
 from longform.errors import InputError
 from longform.evaluation import metrics
 from longform.evaluation.intervals import wilson_interval
-from longform.evaluation.mistakes import Mistake, WorstMistakes
+from longform.evaluation.mistakes import Mistake, WorstMistakes, choose_passages
+from longform.inference.scorer import Scores
 from longform.reporting import Reporter
 from longform.types import Booleans, Coverage, Document, Floats, Integers, Targets
 
 if TYPE_CHECKING:
     # Only named here: the predictor brings every runtime, and the figures need none.
     from longform.inference.predictor import Predictor
+
+_WINDOW = 256
+"""Documents whose answers are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,21 @@ class CoverageTotals:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and the share."""
         return {**asdict(self), "share": self.share}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What a model made of documents, in their order.
+
+    Attributes:
+        scores: Logits float32 `[docs, classes]` and coverage.
+        seconds: Wall time from the first text to the last decision.
+        backend: What the model ran on.
+    """
+
+    scores: Scores
+    seconds: float
+    backend: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +267,13 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor, documents: Sequence[Document], reporter: Reporter, *, data: str = ""
+    predictor: Predictor,
+    documents: Sequence[Document],
+    reporter: Reporter,
+    *,
+    data: str = "",
+    measured: Measured | None = None,
+    explain: bool = False,
 ) -> Evaluation:
     """Classify labelled documents and keep what the figures need.
 
@@ -257,6 +282,8 @@ def evaluate(
         documents: Documents with labels.
         reporter: Shows the progress.
         data: What the documents are called, for the report.
+        measured: Scores of these documents that are at hand; None reads the documents.
+        explain: Also look for the passages that decided the mistakes that are kept.
 
     Raises:
         InputError: There are no documents, one has no label or one that the bundle does not know,
@@ -272,30 +299,80 @@ def evaluate(
     label_map = LabelMap(predictor.labels, rule.problem_type)
     # Before the work begins: a wrong label must not come to light after minutes.
     labels = label_map.targets(documents)
+    answers = (
+        predictor.iterate_scores(documents) if measured is None else _window(documents, measured)
+    )
+    judged = _judge(predictor, answers, len(documents), reporter)
+    ranked = judged.worst.most_certain_first()
+    return Evaluation(
+        label_names=label_map.names,
+        labels=labels,
+        predicted=rule.decide(judged.logits),
+        probabilities=rule.probabilities(judged.logits),
+        tokens=np.array([item.tokens_total for item in judged.coverages], dtype=np.int64),
+        coverage=CoverageTotals.from_coverages(judged.coverages),
+        mistakes=tuple(
+            _explain(predictor, ranked, reporter) if explain else (first for first, _ in ranked)
+        ),
+        seconds=judged.seconds if measured is None else measured.seconds,
+        backend=str(predictor.backend_info) if measured is None else measured.backend,
+        bundle_name=predictor.bundle.folder.name,
+        bundle_digest=predictor.bundle.digest,
+        data=data,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    logits: Floats
+    coverages: list[Coverage]
+    worst: WorstMistakes
+    seconds: float
+
+
+def _judge(
+    predictor: Predictor,
+    answers: Iterable[tuple[Sequence[Document], Scores]],
+    total: int,
+    reporter: Reporter,
+) -> _Judged:
     logits: list[Floats] = []
     coverages: list[Coverage] = []
     worst = WorstMistakes()
     started = time.perf_counter()
-    with reporter.track("evaluating", total=len(documents)) as advance:
-        for window, scores in predictor.iterate_scores(documents):
+    with reporter.track("Evaluating", total=total) as advance:
+        for window, scores in answers:
             for document, prediction in zip(window, predictor.decide(window, scores), strict=True):
                 coverages.append(prediction.coverage)
                 worst.add(document, prediction)
             logits.append(scores.logits)
             advance(len(window))
     seconds = time.perf_counter() - started
-    joined = np.concatenate(logits)
-    return Evaluation(
-        label_names=label_map.names,
-        labels=labels,
-        predicted=rule.decide(joined),
-        probabilities=rule.probabilities(joined),
-        tokens=np.array([item.tokens_total for item in coverages], dtype=np.int64),
-        coverage=CoverageTotals.from_coverages(coverages),
-        mistakes=worst.most_certain_first(),
-        seconds=seconds,
-        backend=str(predictor.backend_info),
-        bundle_name=predictor.bundle.folder.name,
-        bundle_digest=predictor.bundle.digest,
-        data=data,
-    )
+    return _Judged(np.concatenate(logits), coverages, worst, seconds)
+
+
+def _window(
+    documents: Sequence[Document], measured: Measured
+) -> Iterator[tuple[Sequence[Document], Scores]]:
+    """Go through measured documents in pieces: the answers to all at once may fill the memory."""
+    for start in range(0, len(documents), _WINDOW):
+        piece = slice(start, start + _WINDOW)
+        scores = Scores(measured.scores.logits[piece], measured.scores.coverage[piece])
+        yield documents[piece], scores
+
+
+def _explain(
+    predictor: Predictor, ranked: Sequence[tuple[Mistake, Document]], reporter: Reporter
+) -> Iterator[Mistake]:
+    """Add the passages that decided. One document at a time: mistakes may be long ones."""
+    with reporter.track("Looking for what decided the mistakes", len(ranked)) as advance:
+        for mistake, document in ranked:
+            (prediction,) = predictor.predict([document], evidence=True)
+            advance(1)
+            # A document of one passage has no evidence: there is nothing to leave out.
+            evidence = prediction.evidence
+            yield (
+                replace(mistake, passages=choose_passages(document, evidence))
+                if evidence
+                else mistake
+            )

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from longform.text.excerpts import make_excerpt
-from longform.types import Document, Prediction
+from longform.types import Document, Evidence, Prediction
 
 MAX_MISTAKES = 20
 """Mistakes that are shown, the most certain ones."""
+
+MAX_PASSAGES = 2
+"""Passages that are shown of a mistake, those that decided most."""
+
+_LEAST_SUPPORT = 0.005
+"""Probability below which a passage decided nothing that a rounded figure would show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a document that spoke for what the document was given.
+
+    Attributes:
+        text: Its beginning on one line.
+        label: The label it spoke for.
+        score: Probability of the label that is lost when the stretch is left out.
+        part: Which text it stands in: 0, or 1 for the second text of a pair.
+    """
+
+    text: str
+    label: str
+    score: float
+    part: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +50,8 @@ class Mistake:
         label_score: Probability of the true label, or of that decision's opposite.
         tokens: Length of the whole document.
         excerpt: The beginning of its text on one line, without what cannot be seen.
+        passages: What decided, most telling first; empty where no single passage did, None where
+            it was not looked for.
     """
 
     id: str
@@ -35,11 +61,12 @@ class Mistake:
     label_score: float
     tokens: int
     excerpt: str
+    passages: tuple[Passage, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields without the excerpt: logs are no place for texts of documents."""
+        """Return the fields without texts: logs are no place for those of documents."""
         content = asdict(self)
-        del content["excerpt"]
+        del content["excerpt"], content["passages"]
         return content
 
 
@@ -48,7 +75,7 @@ class WorstMistakes:
 
     def __init__(self, limit: int = MAX_MISTAKES) -> None:
         self._limit = limit
-        self._heap: list[tuple[float, int, Mistake]] = []
+        self._heap: list[tuple[float, int, Mistake, Document]] = []
         self._seen = 0
 
     def add(self, document: Document, prediction: Prediction) -> None:
@@ -64,13 +91,31 @@ class WorstMistakes:
             excerpt=make_excerpt(document.text),
         )
         # No two numbers are equal, so mistakes themselves are never compared.
-        heapq.heappush(self._heap, (wrong.score, -self._seen, mistake))
+        heapq.heappush(self._heap, (wrong.score, -self._seen, mistake, document))
         if len(self._heap) > self._limit:
             heapq.heappop(self._heap)
 
-    def most_certain_first(self) -> tuple[Mistake, ...]:
-        """Return what was kept."""
-        return tuple(mistake for *_, mistake in sorted(self._heap, reverse=True))
+    def most_certain_first(self) -> list[tuple[Mistake, Document]]:
+        """Return what was kept, each with its document."""
+        return [(mistake, document) for *_, mistake, document in sorted(self._heap, reverse=True)]
+
+
+def choose_passages(document: Document, evidence: Iterable[Evidence]) -> tuple[Passage, ...]:
+    """Return the passages of a document that decided most, most telling first."""
+    telling = sorted(
+        (item for item in evidence if item.score >= _LEAST_SUPPORT),
+        key=lambda item: -item.score,
+    )
+    texts = (document.text, document.text_pair or "")
+    return tuple(
+        Passage(
+            make_excerpt(texts[item.part][item.start : item.end]),
+            item.label,
+            item.score,
+            item.part,
+        )
+        for item in telling[:MAX_PASSAGES]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from longform.evaluation.evaluation import Evaluation
 from longform.evaluation.heatmap import MAX_CLASSES, draw_confusion
 from longform.evaluation.markup import Child, element
 from longform.evaluation.metrics import ClassScores
+from longform.evaluation.mistakes import Mistake
 from longform.evaluation.page import (
     bar,
     bar_cell,
@@ -45,33 +46,37 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
     write_page(
         path,
         title,
-        _show_header(evaluation),
-        element(
-            "main",
-            _show_headline(evaluation),
-            _show_coverage(evaluation),
-            _show_lengths(evaluation),
-            _show_reliability(evaluation),
-            _show_classes(evaluation),
-            None if evaluation.is_multi_label else _show_confusion(evaluation),
-            _show_mistakes(evaluation),
-        ),
-        _show_footer(evaluation),
+        page_header("longform evaluation", evaluation.bundle_name, list_facts(evaluation)),
+        element("main", show_headline(evaluation), *show_figures(evaluation)),
+        show_footer(evaluation),
     )
 
 
-def _show_header(evaluation: Evaluation) -> Element:
-    facts = [
+def show_figures(evaluation: Evaluation) -> list[Child]:
+    """Build the sections below the headline: coverage, lengths, scores, classes and mistakes."""
+    return [
+        _show_coverage(evaluation),
+        _show_lengths(evaluation),
+        _show_reliability(evaluation),
+        _show_classes(evaluation),
+        None if evaluation.is_multi_label else _show_confusion(evaluation),
+        _show_mistakes(evaluation),
+    ]
+
+
+def list_facts(evaluation: Evaluation) -> list[str]:
+    """Return what was measured, on what, and when."""
+    return [
         evaluation.data,
         counted(evaluation.documents, "document"),
         counted(len(evaluation.label_names), "class", "classes"),
         evaluation.backend,
         f"{evaluation.created:%Y-%m-%d %H:%M %Z}",
     ]
-    return page_header("longform evaluation", evaluation.bundle_name, facts)
 
 
-def _show_headline(evaluation: Evaluation) -> Element:
+def show_headline(evaluation: Evaluation, *notes: str) -> Element:
+    """Build the first section: accuracy, and the figures beside it; notes stand below them."""
     right = int(evaluation.right.sum())
     meant = "all their labels and no others" if evaluation.is_multi_label else "the right label"
     low, high = evaluation.accuracy_interval
@@ -104,6 +109,7 @@ def _show_headline(evaluation: Evaluation) -> Element:
                 f"{right:,} of {counted(evaluation.documents, 'document')} got {meant}.",
                 class_="note",
             ),
+            *(element("p", note, class_="note") for note in notes),
             class_="lead",
         ),
         element(
@@ -259,32 +265,58 @@ def _show_mistakes(evaluation: Evaluation) -> Element:
         return card("Mistakes", "There is none.")
     shown = len(evaluation.mistakes)
     told = f"The {shown} most certain of {wrong:,}" if shown < wrong else f"All {wrong:,}"
-    items = (
-        element(
-            "li",
-            element(
-                "p",
-                element("b", mistake.predicted, class_="said", dir="auto"),
-                element("span", percent(mistake.score), class_="said"),
-                " instead of ",
-                element("b", mistake.label, class_="meant", dir="auto"),
-                element("span", percent(mistake.label_score), class_="meant"),
-                element(
-                    "span",
-                    element("bdi", mistake.id),
-                    f", {counted(mistake.tokens, 'token')}",
-                    class_="origin",
-                ),
-            ),
-            element("blockquote", mistake.excerpt, dir="auto"),
-        )
-        for mistake in evaluation.mistakes
-    )
     note = ". Look here first: a sure mistake is often a wrong label in the data."
+    if any(mistake.passages is not None for mistake in evaluation.mistakes):
+        note += (
+            " Marked passages decided: without one, the probability of the label that was given "
+            "falls by so many points."
+        )
+    items = (_show_mistake(mistake) for mistake in evaluation.mistakes)
     return card("Mistakes", told + note, element("ol", *items, class_="mistakes"))
 
 
-def _show_footer(evaluation: Evaluation) -> Element:
+def _show_mistake(mistake: Mistake) -> Element:
+    return element(
+        "li",
+        element(
+            "p",
+            element("b", mistake.predicted, class_="said", dir="auto"),
+            element("span", percent(mistake.score), class_="said"),
+            " instead of ",
+            element("b", mistake.label, class_="meant", dir="auto"),
+            element("span", percent(mistake.label_score), class_="meant"),
+            element(
+                "span",
+                element("bdi", mistake.id),
+                f", {counted(mistake.tokens, 'token')}",
+                class_="origin",
+            ),
+        ),
+        element("blockquote", mistake.excerpt, dir="auto"),
+        *_show_passages(mistake),
+    )
+
+
+def _show_passages(mistake: Mistake) -> list[Element]:
+    if mistake.passages is None:
+        return []
+    if not mistake.passages:
+        return [element("p", "No single passage decided: it is the whole.", class_="passage")]
+    return [
+        element(
+            "p",
+            element("span", f"{100 * passage.score:+.1f}", class_="weight"),
+            element("b", passage.label, dir="auto") if passage.label != mistake.predicted else None,
+            element("small", "second text") if passage.part else None,
+            element("mark", passage.text, dir="auto"),
+            class_="passage",
+        )
+        for passage in mistake.passages
+    ]
+
+
+def show_footer(evaluation: Evaluation) -> Element:
+    """Build the end of the page, with the digest of the bundle."""
     digest = element("code", evaluation.bundle_digest)
     return page_footer(bool(evaluation.mistakes), "Bundle ", digest)
 

@@ -82,9 +82,11 @@ class TrialReporter(Reporter):
             file.write(message + "\n")
 
     @contextmanager
-    def track(self, description: str, total: float, unit: str = "documents") -> Iterator[Advance]:
+    def track(
+        self, description: str, total: float, unit: str = "documents", done: float = 0
+    ) -> Iterator[Advance]:
         """Show nothing; the bar is that of the search."""
-        yield lambda amount, description=None: self._watch.check()
+        yield lambda amount, description=None, /, **details: self._watch.check()
 
 
 class TrialTraining:

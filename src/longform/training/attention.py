@@ -61,4 +61,4 @@ def _set_dropout(encoder: nn.Module, share: float) -> Iterator[tuple[nn.Module, 
         numbers = getattr(module, "attention_dropout", None)
         if isinstance(numbers, float):
             yield module, "attention_dropout", numbers
-            module.attention_dropout = share
+            setattr(module, "attention_dropout", share)  # noqa: B010 - a plain number

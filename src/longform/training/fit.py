@@ -18,6 +18,7 @@ from longform.backends.torch import TorchBackend
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
+from longform.inference.scorer import Scores
 from longform.models import LongTextClassifier
 from longform.models.fake_quantization import QuantizedLayer
 from longform.reporting import Reporter
@@ -35,6 +36,7 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
+from longform.training.observation import PREPARING
 from longform.training.quantization import settle_quantization, start_quantization
 from longform.training.trainer import HeadModel, LongTextTrainer, Validation
 from longform.training.vectors import VectorStore, default_cache_folder
@@ -58,6 +60,8 @@ class TrainedModel:
         rule: How labels are decided from logits.
         summary: What training did: documents, coverage, steps, seconds.
         rounding: After quantisation-aware training, how int8 rounds each layer of the encoder.
+        history: The log, with the entries from before a resumption.
+        validation: What the model made of the validation documents, in their order.
     """
 
     model: LongTextClassifier
@@ -69,6 +73,8 @@ class TrainedModel:
     rule: DecisionRule
     summary: dict[str, Any] = field(default_factory=dict)
     rounding: dict[str, QuantizedLayer] = field(default_factory=dict)
+    history: tuple[dict[str, float], ...] = ()
+    validation: Scores | None = None
 
 
 _STANDARDIZED_DOCUMENTS = 2_000
@@ -132,12 +138,15 @@ def fit(
     reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
     run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks))
     trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
+    trainer.watch.add(PREPARING, time.perf_counter() - started)
     with training_attention(model, device.name, config.segment_length, config.attention_dropout):
         trainer.fit()
     merge_adapters(model)
     # Judged as the reference that every export is compared with: in floating point.
     rounding = settle_quantization(model) if config.quantization_aware else {}
     judged = trainer.validate()
+    summary = _summarize(parts, coverage, config, device, trainer)
+    summary["seconds"] = round(time.perf_counter() - started, 1)
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
@@ -147,17 +156,34 @@ def fit(
         metrics=judged.metrics,
         rule=_rule(labels, judged),
         rounding=rounding,
-        summary={
-            "documents": len(train),
-            "validation_documents": len(validation),
-            "coverage": coverage,
-            "kind": kind_of_training(config),
-            "device": device.name,
-            "device_reason": device.reason,
-            **trainer.account(),
-            "seconds": round(time.perf_counter() - started, 1),
-        },
+        summary=summary,
+        history=tuple(trainer.state.log_history),
+        validation=_scores(judged, parts[1]),
     )
+
+
+def _summarize(
+    parts: Sequence[_Part],
+    coverage: dict[str, Any],
+    config: RunConfig,
+    device: Device,
+    trainer: LongTextTrainer,
+) -> dict[str, Any]:
+    train, validation = parts
+    return {
+        "documents": len(train.documents),
+        "validation_documents": len(validation.documents),
+        "coverage": coverage,
+        "kind": kind_of_training(config),
+        "device": device.name,
+        "device_reason": device.reason,
+        **trainer.account(),
+    }
+
+
+def _scores(judged: Validation, part: _Part) -> Scores:
+    coverage = tuple(document.coverage for document in part.documents)
+    return Scores(judged.logits, coverage, infer_seconds=judged.seconds)
 
 
 def _texts(documents: Sequence[Document]) -> Iterator[str]:

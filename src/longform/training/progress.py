@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from longform.reporting import Advance, Reporter
+from longform.training.observation import RunWatch
+
+_AVERAGED = 5
+"""Entries of the log that the loss beside the bar is the mean of."""
 
 
 class ProgressCallback(TrainerCallback):
-    """A bar over the optimiser steps, and one line per validation.
+    """A bar over the optimiser steps with loss, rate and speed, and one line per validation.
+
+    It shows what the Trainer logs, every `logging_steps`: to ask for a loss at each step would make
+    the host wait for the device each time.
 
     Args:
         reporter: Where to say it.
+        watch: Counts the documents; without it no speed is shown.
     """
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, watch: RunWatch | None = None) -> None:
         self._reporter = reporter
+        self._watch = watch
         self._stack = ExitStack()
         self._advance: Advance | None = None
         self._loss: float | None = None
+        self._losses: deque[float] = deque(maxlen=_AVERAGED)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Open the bar."""
         self._advance = self._stack.enter_context(
-            self._reporter.track("Training", state.max_steps, unit="steps")
+            self._reporter.track("Training", state.max_steps, unit="steps", done=state.global_step)
         )
-        self._advance(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -47,8 +57,20 @@ class ProgressCallback(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Remember the loss for the next line."""
-        self._loss = (logs or {}).get("loss", self._loss)
+        """Show the figures of the log beside the bar."""
+        if logs is None or "loss" not in logs or self._advance is None:
+            return
+        self._loss = logs["loss"]
+        self._losses.append(self._loss)
+        details = {"loss": f"{sum(self._losses) / len(self._losses):.4f}"}
+        if "learning_rate" in logs:
+            details["rate"] = f"{logs['learning_rate']:.2e}"
+        if self._watch is not None:
+            details["documents/s"] = f"{self._watch.documents_per_second():.3g}"
+            busy = self._watch.sample_utilization(args.device)
+            if busy is not None:
+                details["busy"] = f"{100 * busy:.0f} %"
+        self._advance(0, **details)
 
     def on_evaluate(
         self,

@@ -20,7 +20,6 @@ from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -43,12 +42,14 @@ from longform.training.features import INDICES
 from longform.training.guard import FiniteGuard, LossScaleGuard, TrainingError
 from longform.training.interruption import Interruption
 from longform.training.losses import LossFunction, build_loss
+from longform.training.observation import EXCHANGE, ObservedTrainer, RunWatch, peak_memory
 from longform.training.optimizer import (
     PlateauWithWarmUp,
     build_optimizer,
     build_scheduler,
     parameter_groups,
 )
+from longform.training.profiling import ProfileCallback, named_range
 from longform.training.progress import ProgressCallback
 from longform.training.recovery import MemoryRecovery
 from longform.training.regularization import Adversary, consistent_loss, token_embeddings
@@ -71,11 +72,15 @@ class Validation:
 
     Attributes:
         metrics: Accuracy and macro-F1.
+        logits: float32 `[docs, classes]`, in the order of the documents.
+        seconds: Wall time of this validation.
         thresholds: float32 `[classes]`, least probabilities of each label, where a document may
             have several; they were tuned on the same documents that the metrics are of.
     """
 
     metrics: dict[str, float]
+    logits: Floats
+    seconds: float
     thresholds: Floats | None = None
 
 
@@ -103,7 +108,7 @@ class HeadModel(nn.Module):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-class LongTextTrainer(Trainer):
+class LongTextTrainer(ObservedTrainer):
     """Trains a `LongTextClassifier`, or its head alone.
 
     Args:
@@ -134,7 +139,9 @@ class LongTextTrainer(Trainer):
         self._loss = _loss(config, documents.labels, reporter)
         self._interruption = Interruption(reporter)
         arguments = training_arguments(config, folder, device)
+        watch = RunWatch()
         super().__init__(
+            watch,
             model=model,
             args=arguments,
             # Its presence makes the Trainer count the documents of an accumulation group.
@@ -144,7 +151,7 @@ class LongTextTrainer(Trainer):
                 EarlyStoppingCallback(
                     config.early_stopping_patience, config.early_stopping_threshold
                 ),
-                ProgressCallback(reporter),
+                ProgressCallback(reporter, watch),
                 *callbacks,
                 self._interruption,
                 # Last: what the others add to a checkpoint belongs to it.
@@ -152,6 +159,9 @@ class LongTextTrainer(Trainer):
             ],
             **kwargs,
         )
+        for callback in callbacks:
+            if isinstance(callback, ProfileCallback):
+                callback.attach(self)
         # Their lines go to standard output, which belongs to --json.
         self.remove_callback(PrinterCallback)
         self.remove_callback(TqdmCallback)
@@ -201,6 +211,7 @@ class LongTextTrainer(Trainer):
         if self._average is not None:
             best = self.state.best_model_checkpoint
             self._average.finish(Path(best) if best else None)
+        self.watch.warn(self._reporter)
 
     def _join_processes(self) -> None:
         processes = self.args.world_size
@@ -262,7 +273,8 @@ class LongTextTrainer(Trainer):
             )
         if self._exchange is not None and self.accelerator.sync_gradients:
             wish = self._interruption.received is not None
-            self._interruption.stops = self._exchange(model, wish)
+            with self.watch.phase(EXCHANGE), named_range("exchange"):
+                self._interruption.stops = self._exchange(model, wish)
         if isinstance(self.lr_scheduler, PlateauWithWarmUp) and self.accelerator.sync_gradients:
             self.lr_scheduler.advance()
         # A loss that is not finite is told by the guard; the log goes on.
@@ -345,18 +357,21 @@ class LongTextTrainer(Trainer):
         """Judge the model on the validation documents, and find its thresholds on them."""
         output = self.predict(self.eval_dataset, metric_key_prefix="eval")
         metrics = {name: float(output.metrics[f"eval_{name}"]) for name in ("accuracy", "macro_f1")}
+        logits, seconds = _logits(output), float(output.metrics["eval_runtime"])
         targets = np.asarray(output.label_ids)
         if targets.ndim == 1:
-            return Validation(metrics)
-        return Validation(metrics, tune_thresholds(sigmoid(_logits(output)), targets > 0.5))
+            return Validation(metrics, logits, seconds)
+        return Validation(metrics, logits, seconds, tune_thresholds(sigmoid(logits), targets > 0.5))
 
     def account(self) -> dict[str, Any]:
-        """Return the steps and epochs done, those before a resumption included."""
+        """Return the steps and epochs done, those before a resumption included, and the time."""
         return {
             "steps": int(self.state.global_step),
             "epochs": round(float(self.state.epoch or 0), 2),
             "processes": self.args.world_size,
             "skipped_steps": self._guard.skipped,
+            **self.watch.account(),
+            "peak_memory": peak_memory(self.args.device),
         }
 
 
