@@ -6,6 +6,7 @@ from longform.config.data import (
     DataSettings,
     ProblemType,
 )
+from longform.config.distillation import DistillationSettings
 from longform.config.loading import ALIASES, load_config, parse_assignments, read_settings
 from longform.config.model import SCRATCH_ENCODERS, Aggregation, ModelSettings, TokenPooling
 from longform.config.segments import CleaningStep, SegmentSettings
@@ -20,6 +21,7 @@ __all__ = [
     "AugmentationStep",
     "CleaningStep",
     "DataSettings",
+    "DistillationSettings",
     "ModelSettings",
     "OptimizationSettings",
     "ProblemType",
