@@ -1,4 +1,4 @@
-"""Which documents of an epoch share a training batch: by length, the same number on every process.
+"""Which documents of an epoch share a training batch, the same number on every process.
 
 Everything follows from the seed and the number of the epoch, so that a run that is continued, and
 every process of it, finds the same batches.
@@ -36,13 +36,17 @@ class BatchPlan:
     Attributes:
         sizes: int64 `[docs, 2]`: segments of each document, and tokens of its longest segment.
         seed: The same seed gives the same batches.
-        batch_size: Documents of a batch, where there is no token budget.
+        batch_size: Documents of a batch, where there is no token budget. The processes divide a
+            global batch of `batch_size * processes` documents by their cost, so that one process
+            with the whole batch takes the same steps as several with their parts.
         token_budget: Most padded tokens of a batch: documents times most segments times most
             tokens. A larger document makes a batch of its own.
         probabilities: As `draw_documents` takes them.
         hard_share: As `draw_documents` takes it.
         processes: The number of batches of an epoch is a multiple of it. Batches that are due at
             the same time on several processes are of like cost.
+        by_length: Put documents of like length together where there is no token budget: it spares
+            padding, and chance the less.
     """
 
     sizes: Integers
@@ -52,23 +56,23 @@ class BatchPlan:
     probabilities: Probabilities | None = None
     hard_share: float = 0.0
     processes: int = 1
+    by_length: bool = False
 
     @cached_property
     def batches_per_epoch(self) -> int:
         """The same for every epoch, since schedules of learning rates count on it."""
         documents = len(self.sizes)
         if self.token_budget is None:
-            fewest = math.ceil(documents / self.batch_size)
-        else:
-            fewest = max(len(self._fill(draw, 0.0)) for draw in self._trial_draws())
-            if fewest > 1:
-                fewest = min(math.ceil(fewest * (1 + _SPARE_BATCHES)), documents)
+            return math.ceil(documents / (self.batch_size * self.processes)) * self.processes
+        fewest = max(len(self._fill(draw, 0.0)) for draw in self._trial_draws())
+        if fewest > 1:
+            fewest = min(math.ceil(fewest * (1 + _SPARE_BATCHES)), documents)
         return math.ceil(fewest / self.processes) * self.processes
 
     def batches(self, epoch: int, losses: Floats | None = None) -> list[Batch]:
         """Return the batches of an epoch.
 
-        The most costly one comes first: if memory is short, it shows at once.
+        That with the largest document comes first: if memory is short, it shows at once.
 
         Args:
             epoch: Number of the epoch, from 0.
@@ -84,13 +88,12 @@ class BatchPlan:
         drawn = draw_documents(
             len(self.sizes), generator, self.probabilities, losses, self.hard_share
         )
-        batches = (
-            self._group(drawn)
-            if self.token_budget is None
-            else self._pack(drawn, generator, self.batches_per_epoch)
-        )
-        self._split(batches, self.batches_per_epoch)
-        return self._shuffle(batches, generator)
+        if self.token_budget is None:
+            groups = [self._divide(whole) for whole in self._cut(drawn)]
+        else:
+            groups = self._pack_groups(drawn, generator)
+        later = generator.permutation(len(groups) - 1) + 1
+        return [batch for group in (0, *later.tolist()) for batch in groups[group]]
 
     def cost(self, batch: Sequence[int]) -> int:
         """Return the padded tokens of a batch."""
@@ -131,15 +134,43 @@ class BatchPlan:
             for generator in generators
         ]
 
-    def _group(self, drawn: Integers) -> list[Batch]:
-        """Cut a draw into batches of `batch_size` documents, of like length among neighbours."""
+    def _cut(self, drawn: Integers) -> list[Integers]:
+        """Cut a draw into the batches of all processes together, that of the largest first."""
         cost = self.sizes.prod(axis=1)
-        span = _MEGABATCH * self.batch_size
-        parts = [drawn[start : start + span] for start in range(0, len(drawn), span)]
-        ordered = np.concatenate([part[np.argsort(-cost[part], kind="stable")] for part in parts])
+        size = self.batch_size * self.processes
+        if self.by_length:
+            span = _MEGABATCH * size
+            parts = [drawn[start : start + span] for start in range(0, len(drawn), span)]
+            drawn = np.concatenate([part[np.argsort(-cost[part], kind="stable")] for part in parts])
+        rest = len(drawn) % size
+        starts = list(range(0, len(drawn), size))
+        if 0 < rest < self.processes and len(starts) > 1:
+            # The last batch needs a document for each process.
+            starts[-1] = len(drawn) - self.processes
+        wholes = np.split(drawn, starts[1:])
+        return sorted(wholes, key=lambda whole: -int(cost[whole].max()))
+
+    def _divide(self, whole: Integers) -> list[Batch]:
+        """Divide a batch over the processes, the most costly document to the least burdened."""
+        cost = self.sizes.prod(axis=1)
+        parts: list[Batch] = [[] for _ in range(self.processes)]
+        burden = [0] * self.processes
+        # Where documents are fewer than processes, they come again.
+        repeated = np.resize(whole, max(len(whole), self.processes))
+        for document in repeated[np.argsort(-cost[repeated], kind="stable")].tolist():
+            least = burden.index(min(burden))
+            parts[least].append(document)
+            burden[least] += int(cost[document])
+        return parts
+
+    def _pack_groups(self, drawn: Integers, generator: np.random.Generator) -> list[list[Batch]]:
+        """Fill batches to the token budget, and group those that are due at the same time."""
+        batches = self._pack(drawn, generator, self.batches_per_epoch)
+        self._split(batches, self.batches_per_epoch)
+        ordered = sorted(batches, key=self.cost, reverse=True)
         return [
-            ordered[start : start + self.batch_size].tolist()
-            for start in range(0, len(ordered), self.batch_size)
+            ordered[start : start + self.processes]
+            for start in range(0, len(ordered), self.processes)
         ]
 
     def _pack(self, drawn: Integers, generator: np.random.Generator, most: int) -> list[Batch]:
@@ -201,13 +232,3 @@ class BatchPlan:
                 if len(batches[half]) > 1:
                     heapq.heappush(heap, (-self.cost(batches[half]), half))
             singles = len(batches)
-
-    def _shuffle(self, batches: list[Batch], generator: np.random.Generator) -> list[Batch]:
-        """Shuffle groups of batches that are due at the same time, but for the most costly one."""
-        ordered = sorted(batches, key=self.cost, reverse=True)
-        groups = [
-            ordered[start : start + self.processes]
-            for start in range(0, len(ordered), self.processes)
-        ]
-        later = generator.permutation(len(groups) - 1) + 1
-        return [batch for group in (0, *later.tolist()) for batch in groups[group]]

@@ -1,0 +1,92 @@
+"""Two-pass training: segments encoded piece by piece, so that memory does not grow with documents.
+
+The first pass encodes a piece without keeping what its gradients need; when the gradient at the
+segment vectors has arrived, the piece is encoded once more, with the same dropout, and its gradient
+flows on at once. So only one piece's activations are there at a time, and the gradients are those
+of one pass. After Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited
+Setup" (2021), applied to the segments of a document. Replay of the random state and of the
+precision is that of `torch.utils.checkpoint`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from longform.inference.packing import pack_segments
+
+Encode = Callable[[Tensor, Tensor], Tensor]
+
+KEEP_ALL = math.inf
+
+
+class PiecewiseEncoding:
+    """Encodes the segments of a batch in pieces of bounded size.
+
+    Args:
+        micro_batch_tokens: Most padded tokens of a piece; a longer segment makes its own.
+        kept_tokens: Padded tokens of a batch whose activations may be kept for the gradients; the
+            pieces beyond them are encoded twice. `KEEP_ALL` encodes nothing twice.
+    """
+
+    def __init__(self, micro_batch_tokens: int, kept_tokens: float = KEEP_ALL) -> None:
+        self.micro_batch_tokens = micro_batch_tokens
+        self.kept_tokens = kept_tokens
+
+    def __call__(self, encode: Encode, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode segments.
+
+        Args:
+            encode: int64 `[segments, tokens]` twice -> float `[segments, width]`.
+            input_ids: int64 `[segments, tokens]`, padded at the end.
+            attention_mask: int64 `[segments, tokens]`.
+
+        Returns:
+            float `[segments, width]`, in the order given.
+        """
+        lengths = attention_mask.sum(dim=1).tolist()
+        pieces = list(pack_segments(lengths, self.micro_batch_tokens))
+        kept = 0
+        vectors = []
+        for piece in pieces:
+            longest = max(int(lengths[piece[0]]), 1)
+            rows = torch.tensor(piece, device=input_ids.device)
+            ids = input_ids[rows, :longest]
+            mask = attention_mask[rows, :longest]
+            kept += len(piece) * longest
+            if torch.is_grad_enabled() and kept > self.kept_tokens:
+                vectors.append(_encode_twice(encode, ids, mask))
+            else:
+                vectors.append(encode(ids, mask))
+        order = torch.tensor([row for piece in pieces for row in piece], device=input_ids.device)
+        return torch.cat(vectors)[torch.argsort(order)]
+
+    def shrink(self, least_tokens: int) -> bool:
+        """Halve what is encoded and kept at once, after memory ran out.
+
+        Args:
+            least_tokens: Tokens of the longest segment, below which nothing can be divided.
+
+        Returns:
+            Whether there was something left to halve.
+        """
+        if self.micro_batch_tokens <= least_tokens and self.kept_tokens == 0:
+            return False
+        self.micro_batch_tokens = max(self.micro_batch_tokens // 2, least_tokens)
+        self.kept_tokens = 0 if self.kept_tokens < self.micro_batch_tokens else self.kept_tokens
+        if self.kept_tokens == KEEP_ALL:
+            self.kept_tokens = 4 * self.micro_batch_tokens
+        else:
+            self.kept_tokens = int(self.kept_tokens) // 2
+        return True
+
+
+def _encode_twice(encode: Encode, ids: Tensor, mask: Tensor) -> Tensor:
+    vectors: Any = checkpoint(encode, ids, mask, use_reentrant=False)
+    assert isinstance(vectors, Tensor)
+    return vectors
