@@ -12,6 +12,7 @@ import typer
 
 from longform import __version__
 from longform.cli.demo import demo
+from longform.cli.distill import distill
 from longform.cli.doctor import doctor
 from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (doctor, train, evaluate, predict, inspect, serve, demo):
+for verb in (doctor, train, distill, evaluate, predict, inspect, serve, demo):
     app.command()(verb)
 app.command(name="env")(environment)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,10 +25,9 @@ from longform.cli.arguments import (
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
+    from longform.data.preparation import PreparedData
     from longform.reporting import Reporter
-    from longform.types import Document
-
-_FINGERPRINT = "run.json"
+    from longform.training.lessons import Distillation
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
@@ -99,7 +96,12 @@ def train(  # noqa: PLR0913 - one argument for each flag
 
 
 def run_training(
-    config: RunConfig, reporter: Reporter, *, overwrite: bool = False, restart: bool = False
+    config: RunConfig,
+    reporter: Reporter,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    teach: Callable[[PreparedData], Distillation] | None = None,
 ) -> dict[str, Any]:
     """Train by a configuration and write the bundle.
 
@@ -108,6 +110,7 @@ def run_training(
         reporter: Told what is decided and how it goes.
         overwrite: Replace a bundle that is there.
         restart: Forget an interrupted run.
+        teach: Adds a teacher, given the documents; None trains on labels alone.
 
     Returns:
         Where the bundle is, its metrics and what training did.
@@ -130,15 +133,29 @@ def run_training(
     from longform.export.bundles import write_bundle
     from longform.export.encoders import EncoderExports, fastest_encoder
     from longform.training.fit import fit
+    from longform.training.run_folder import claim_run_folder
 
     work = target.parent / f"{target.name}.training"
-    _claim(work, config, [*prepared.train, *prepared.validation], restart)
+    distillation = teach(prepared) if teach is not None else None
+    excluded = {"data", "validation", "output_dir", "parity_documents"}
+    decisive = config.model_dump(mode="json", exclude=excluded)
+    documents = [*prepared.train, *prepared.validation]
+    if distillation is not None:
+        decisive |= distillation.fingerprint
+        documents += distillation.unlabelled
+    checkpoints = claim_run_folder(work, decisive, documents, restart=restart)
 
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
     trained = fit(
-        config, prepared.train, prepared.validation, work / "checkpoints", reporter, open_encoder
+        config,
+        prepared.train,
+        prepared.validation,
+        checkpoints,
+        reporter,
+        open_encoder,
+        distillation,
     )
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
@@ -166,38 +183,6 @@ def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, A
         f"{summary['seconds']:,.0f} s of training\n"
         f"Next: longform evaluate {target} --data FILE   or   longform serve {target}"
     )
-
-
-def _claim(work: Path, config: RunConfig, documents: Iterable[Document], restart: bool) -> None:
-    """Make the run's folder, or make sure that the one there is of the same run."""
-    from longform.errors import InputError
-    from longform.training.progress import last_complete_checkpoint
-
-    content = hashlib.sha256()
-    for document in documents:
-        fields = (document.text, document.text_pair, document.label, document.labels)
-        content.update(repr(fields).encode("utf-8", "replace"))
-    excluded = {"data", "validation", "output_dir", "parity_documents"}
-    settings = config.model_dump(mode="json", exclude=excluded)
-    fingerprint = {"config": settings, "data": content.hexdigest()}
-    record = work / _FINGERPRINT
-    # A run that ended before its first checkpoint leaves nothing to continue.
-    if record.is_file() and (restart or last_complete_checkpoint(work / "checkpoints") is None):
-        shutil.rmtree(work)
-    if record.is_file():
-        found = json.loads(record.read_text(encoding="utf-8"))
-        differing = [
-            key for key, value in settings.items() if found["config"].get(key) != value
-        ] + (["the documents"] if found["data"] != fingerprint["data"] else [])
-        if differing:
-            raise InputError(
-                "An interrupted run is continued only with the same settings and documents.",
-                found=f"{work} is of a run that differs in {', '.join(differing)}",
-                fix="Add --restart to forget that run, or choose another --output.",
-            )
-        return
-    work.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(fingerprint, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
 def _required(value: str | None, flag: str, what: str) -> Path:

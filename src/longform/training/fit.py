@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
+from longform.training.lessons import Distillation, Lesson
 from longform.training.trainer import HeadModel, LongTextTrainer, Validation, kind_of_training
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, SegmentedDocument, Targets
@@ -85,6 +87,7 @@ def fit(
     folder: Path,
     reporter: Reporter | None = None,
     open_encoder: OpenEncoder | None = None,
+    distillation: Distillation | None = None,
 ) -> TrainedModel:
     """Train a classifier.
 
@@ -96,6 +99,7 @@ def fit(
         reporter: Told what was decided and how it goes.
         open_encoder: Opens what encodes for a frozen run, given the model, the digest of its
             encoder and the precision that suits the device; None takes torch.
+        distillation: A teacher to learn from beside the labels.
 
     Raises:
         InputError: The documents or the encoder cannot be trained on.
@@ -106,19 +110,29 @@ def fit(
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
     held_out = labels.targets(validation)
+    learnt = list(train)
+    if distillation is not None:
+        distillation.check(labels, config)
+        learnt += distillation.unlabelled
     device = pick_device(reporter)
-    model, tokenizer = initialize(config, labels, _texts(train))
+    model, tokenizer = initialize(config, labels, _texts(learnt))
     segmenter = Segmenter(tokenizer, config.segment_settings())
+    targets = labels.targets(train)
     parts = [
-        _segment(segmenter, documents, targets, reporter)
-        for documents, targets in ((train, labels.targets(train)), (validation, held_out))
+        _segment(segmenter, learnt, labels.pad(targets, len(learnt)), reporter),
+        _segment(segmenter, validation, held_out, reporter),
     ]
     coverage = _coverage(parts[0].documents)
-    reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
-    run = _Run(model, config, segmenter, folder, device, reporter)
-    trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
-    trainer.fit(reporter)
-    judged = trainer.validate()
+    reporter.say(_describe(coverage, len(learnt), len(validation), len(labels)))
+    lesson = None
+    if distillation is not None:
+        width = model.config.vector_size
+        lesson = distillation.lesson(train, targets, labels, width, reporter)
+    run = _Run(model, config, segmenter, folder, device, reporter, lesson)
+    with lesson.given_to(model.head) if lesson is not None else nullcontext():
+        trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
+        trainer.fit(reporter)
+        judged = trainer.validate()
     summary = {
         "documents": len(train),
         "validation_documents": len(validation),
@@ -128,6 +142,10 @@ def fit(
         **trainer.account(),
         "seconds": round(time.perf_counter() - started, 1),
     }
+    if distillation is not None:
+        summary["distillation"] = distillation.account(
+            validation, labels, judged.metrics, model, reporter
+        )
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
@@ -192,6 +210,7 @@ class _Run:
     folder: Path
     device: Device
     reporter: Reporter
+    lesson: Lesson | None = None
 
     def trained(self, parts: list[_Part]) -> LongTextTrainer:
         """Train encoder and head together, on tokens."""
@@ -248,6 +267,9 @@ class _Run:
         )
 
     def _trainer(self, model: nn.Module, **kwargs: Any) -> LongTextTrainer:
+        if self.lesson is not None:
+            kwargs["train_dataset"] = self.lesson.dataset(kwargs["train_dataset"])
+            kwargs["soften"] = self.lesson.soften
         return LongTextTrainer(
             model, self.config, self.folder, self.device, self.reporter, **kwargs
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 from torch import nn
+from torch.utils.data import Dataset
 
 from longform.bundle import Bundle
 from longform.config import DistillationSettings, RunConfig
@@ -19,10 +21,48 @@ from longform.reporting import Reporter
 from longform.training.distillation import DistillationLoss, TargetColumns, VectorHint
 from longform.training.losses import LossFunction
 from longform.training.teacher import Answers, Teacher
-from longform.types import Document, Floats, Targets
+from longform.types import Document, Floats, Integers, Targets
 
 LEAST_RELATIVE_ACCURACY = 0.95
 """Share of the teacher's accuracy below which a student is warned of (FEATURES S2-01)."""
+
+
+class TaughtDataset(Dataset[dict[str, Any]]):
+    """Training documents whose labels stand beside a teacher's answers.
+
+    Args:
+        documents: A `SegmentDataset` or a `VectorDataset`, the labelled documents first.
+        targets: float32 `[docs, columns]`, what a batch holds as `labels`.
+        labelled: How many documents have a label.
+    """
+
+    def __init__(self, documents: Any, targets: Floats, labelled: int) -> None:
+        self.documents = documents
+        self.targets = targets
+        self.labelled = labelled
+
+    @property
+    def labels(self) -> Targets:
+        """Labels of the documents that have them: what classes are weighed by."""
+        labels: Targets = self.documents.labels[: self.labelled]
+        return labels
+
+    @property
+    def sizes(self) -> Integers:
+        """As those of the dataset."""
+        sizes: Integers = self.documents.sizes
+        return sizes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, where segments are drawn; the Trainer's loader calls it."""
+        if hasattr(self.documents, "set_epoch"):
+            self.documents.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.documents[index], "labels": self.targets[index]}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,17 +73,34 @@ class Lesson:
         columns: What stands where in `targets`.
         targets: float32 `[docs, columns]`, of the labelled documents and then the others.
         settings: Temperature and weights.
+        labelled: How many documents have a label.
         hint: Part of the loss that has weights of its own; None without `hidden_weight`.
     """
 
     columns: TargetColumns
     targets: Floats
     settings: DistillationSettings
+    labelled: int
     hint: VectorHint | None = None
 
     def soften(self, loss: LossFunction) -> LossFunction:
         """Return the loss of the student, given that of its labels."""
         return DistillationLoss(loss, self.columns, self.settings, self.hint)
+
+    @contextmanager
+    def given_to(self, head: nn.Module) -> Iterator[None]:
+        """Let the student's head hold what the loss has to learn, as long as it trains."""
+        if self.hint is None:
+            yield
+            return
+        self.hint.attach(head)
+        yield
+        # Not where training fails: then there is no head to export.
+        self.hint.detach(head)
+
+    def dataset(self, documents: Any) -> TaughtDataset:
+        """Return a dataset of all documents with the teacher's answers."""
+        return TaughtDataset(documents, self.targets, self.labelled)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +116,11 @@ class Distillation:
     teacher: Teacher
     settings: DistillationSettings
     unlabelled: tuple[Document, ...] = ()
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What a run that is continued must have in common with its beginning."""
+        return {"teacher": self.teacher.digest, **self.settings.model_dump()}
 
     def check(self, labels: LabelMap, config: RunConfig) -> None:
         """Make sure that this teacher can teach this student, before anything long begins.
@@ -117,7 +179,7 @@ class Distillation:
         columns = TargetColumns(len(labels), labels.is_multi_label, width)
         reporter.say(self._describe(len(train)))
         joined = columns.join(targets, answers.logits, vectors)
-        return Lesson(columns, joined, self.settings, hint)
+        return Lesson(columns, joined, self.settings, len(train), hint)
 
     def account(
         self,

@@ -25,6 +25,9 @@ from longform.types import Booleans, Document, Floats
 _MOST_CACHED_BYTES = 2 * 2**30
 """Of all teachers together; with document vectors, a million documents of one."""
 _NAMED = 10
+_MEASURED_DOCUMENTS = 64
+_MEASURED_TOGETHER = 8
+_MEASURED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +65,6 @@ class Teacher:
         self.bundle = load_bundle(folder)
         self.name = folder.name
         self.with_vectors = with_vectors
-        self.rate: float | None = None
-        """Documents a second, where some had to be scored."""
         self._backend = backend
         self._predictor: Predictor | None = None
 
@@ -174,13 +175,15 @@ class Teacher:
     ) -> None:
         predictor = self._open(reporter)
         digests = iter(missing)
-        started = time.perf_counter()
         with reporter.track("Teacher reads", len(missing)) as advance:
             for group, rows in self._rows(predictor, list(missing.values())):
                 _require_finite(rows, group, self.name)
                 store.append([next(digests) for _ in group], _with_checksums(rows))
                 advance(len(group))
-        self.rate = len(missing) / (time.perf_counter() - started)
+
+    def speed(self, documents: Sequence[Document], reporter: Reporter) -> float:
+        """Return how many documents a second the teacher answers; see `measure_speed`."""
+        return measure_speed(self._open(reporter), documents)
 
     def _rows(
         self, predictor: Predictor, documents: list[Document]
@@ -206,6 +209,27 @@ class Teacher:
                 f"Teacher {self.name} verified, running on {self._predictor.backend_info}."
             )
         return self._predictor
+
+
+def measure_speed(predictor: Predictor, documents: Sequence[Document]) -> float:
+    """Return documents a second, from text to logits, over some seconds at most.
+
+    Args:
+        predictor: Warmed up here.
+        documents: Drawn from evenly.
+    """
+    predictor.warm_up()
+    step = max(1, len(documents) // _MEASURED_DOCUMENTS)
+    chosen = documents[::step][:_MEASURED_DOCUMENTS]
+    count = 0
+    started = time.perf_counter()
+    for begin in range(0, len(chosen), _MEASURED_TOGETHER):
+        group = chosen[begin : begin + _MEASURED_TOGETHER]
+        predictor.scorer.score(group)
+        count += len(group)
+        if time.perf_counter() - started > _MEASURED_SECONDS:
+            break
+    return count / (time.perf_counter() - started)
 
 
 def _kind(problem_type: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ class LongTextTrainer(Trainer):
         folder: Where checkpoints go.
         device: Decides the precision.
         reporter: Told how training goes.
+        soften: Makes the loss of a student out of that of its labels.
         **kwargs: Datasets and collator, as `transformers.Trainer` takes them.
     """
 
@@ -122,9 +124,12 @@ class LongTextTrainer(Trainer):
         folder: Path,
         device: Device,
         reporter: Reporter,
+        soften: Callable[[LossFunction], LossFunction] | None = None,
         **kwargs: Any,
     ) -> None:
         self._loss = _loss(config, kwargs["train_dataset"].labels, reporter)
+        if soften is not None:
+            self._loss = soften(self._loss)
         super().__init__(
             model=model,
             args=_arguments(config, folder, device),
