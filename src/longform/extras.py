@@ -25,6 +25,7 @@ EXTRA_OF_LIBRARY = {
     "openpyxl": "data",
     "optuna": "train",
     "peft": "train",
+    "psutil": "train",
     "tensorboard": "train",
     "torchao": "train",
     "openvino": "openvino",

@@ -33,9 +33,10 @@ from longform.errors import InputError
 from longform.extras import is_available
 from longform.inference import bulk, predictor
 from longform.inference.predictor import load
+from longform.training.checkpoints import last_complete_checkpoint
 from longform.training.fit import fit
 from longform.training.initialization import weights_digest
-from longform.training.progress import ProgressCallback, last_complete_checkpoint
+from longform.training.progress import ProgressCallback
 from longform.types import Document
 
 openvino = pytest.mark.skipif(not is_available("openvino"), reason="needs the extra openvino")

@@ -18,8 +18,7 @@ from longform.models import LongTextConfig
 from longform.models.classifier import Head
 from longform.reporting import Reporter
 from longform.training.devices import Device
-from longform.training.features import VectorDataset, collate_vectors
-from longform.training.sampling import INDICES
+from longform.training.features import INDICES, VectorDataset, collate_vectors
 from longform.training.trainer import HeadModel, LongTextTrainer
 
 WIDTH, DOCUMENTS = 4, 23
@@ -55,7 +54,7 @@ def run(folder: Path, settings: dict) -> dict:
         eval_dataset=dataset,
         data_collator=collate_vectors,
     )
-    trainer.fit(Reporter())
+    trainer.fit()
     model = trainer.accelerator.unwrap_model(trainer.model)
     return {
         "process": trainer.args.process_index,

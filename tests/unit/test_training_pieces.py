@@ -15,6 +15,8 @@ from longform.data.labels import LabelMap
 from longform.errors import ConfigError, InputError
 from longform.models import LongTextClassifier, LongTextConfig
 from longform.reporting import Reporter
+from longform.training.arguments import RECIPES, kind_of_training, learning_rates
+from longform.training.checkpoints import COMPLETE, last_complete_checkpoint, mark_complete
 from longform.training.devices import Device
 from longform.training.features import (
     SegmentCollator,
@@ -23,8 +25,7 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import initialize, weights_digest
-from longform.training.progress import COMPLETE, last_complete_checkpoint
-from longform.training.trainer import RECIPES, LongTextTrainer, kind_of_training
+from longform.training.trainer import LongTextTrainer
 from longform.types import Coverage, Segment, SegmentedDocument
 
 CPU = Device("cpu", False, "a test")
@@ -143,7 +144,7 @@ def test_the_rate_rises_during_the_warm_up_and_falls_to_zero(tmp_path, warmup):
     ("kind", "values"),
     [
         ("cosine", {10: 1e-3, 55: 0.5e-3, 100: 0.0}),
-        ("constant", {0: 1e-3, 55: 1e-3, 100: 1e-3}),
+        ("constant", {0: 0.0, 5: 0.5e-3, 10: 1e-3, 100: 1e-3}),
         ("constant_with_warmup", {0: 0.0, 5: 0.5e-3, 10: 1e-3, 100: 1e-3}),
     ],
 )
@@ -180,11 +181,12 @@ def test_biases_and_normalisation_are_spared_the_weight_decay(tmp_path):
 def test_the_defaults_follow_what_is_trained(tmp_path, settings, kind):
     config = RunConfig(**settings)
     assert kind_of_training(config) == kind
+    assert learning_rates(config).encoder == RECIPES[kind].learning_rate
     arguments = trainer_for(tiny_bag(), tmp_path, **settings).args
-    assert arguments.learning_rate == RECIPES[kind].learning_rate
     assert arguments.num_train_epochs == RECIPES[kind].epochs
-    own = trainer_for(tiny_bag(), tmp_path, learning_rate=7e-4, num_train_epochs=2, **settings).args
-    assert (own.learning_rate, own.num_train_epochs) == (7e-4, 2)
+    changed = {"learning_rate": 7e-4, "num_train_epochs": 2, **settings}
+    assert learning_rates(RunConfig(**changed)).encoder == 7e-4
+    assert trainer_for(tiny_bag(), tmp_path, **changed).args.num_train_epochs == 2
 
 
 # Checkpoints
@@ -194,7 +196,7 @@ def make_checkpoint(folder, name: str, complete: bool) -> None:
     (folder / name).mkdir(parents=True)
     (folder / name / "model.safetensors").touch()
     if complete:
-        (folder / name / COMPLETE).touch()
+        mark_complete(folder / name)
 
 
 def test_r33_a_checkpoint_that_was_not_finished_is_not_continued(tmp_path):
@@ -205,6 +207,10 @@ def test_r33_a_checkpoint_that_was_not_finished_is_not_continued(tmp_path):
         make_checkpoint(tmp_path, name, complete=True)
     # By number and not by name, and only what the trainer made.
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    (tmp_path / "checkpoint-10" / "model.safetensors").write_bytes(b"more than was marked")
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
+    (tmp_path / "checkpoint-9" / "model.safetensors").unlink()
+    assert last_complete_checkpoint(tmp_path) is None
 
 
 def test_r33_each_checkpoint_that_the_trainer_writes_is_marked(tmp_path):
@@ -217,8 +223,9 @@ def test_r33_each_checkpoint_that_the_trainer_writes_is_marked(tmp_path):
 
 def test_the_account_of_a_run_tells_steps_and_epochs(tmp_path):
     trainer = trainer_for(tiny_bag(), tmp_path, num_train_epochs=3, per_device_train_batch_size=4)
-    trainer.fit(Reporter())
-    assert trainer.account() == {"steps": 6, "epochs": 3.0}
+    trainer.fit()
+    account = trainer.account()
+    assert (account["steps"], account["epochs"], account["skipped_steps"]) == (6, 3.0, 0)
 
 
 # Datasets and collators
@@ -235,9 +242,9 @@ def test_all_segments_are_read_where_no_limit_is_set():
 def test_drawn_segments_keep_their_order_and_their_places():
     segments = [[number] for number in range(50)]
     dataset = SegmentDataset([document(*segments)], np.array([0]), max_segments=8)
-    torch.manual_seed(0)
     draws = []
-    for _ in range(20):
+    for epoch in range(20):
+        dataset.set_epoch(epoch)
         item = dataset[0]
         drawn = [ids.tolist()[0] for ids in item["token_ids"]]
         assert drawn == sorted(set(drawn))
@@ -249,15 +256,18 @@ def test_drawn_segments_keep_their_order_and_their_places():
     assert {number for draw in draws for number in draw} >= {0, 49} or len(set(sum(draws, ()))) > 40
 
 
-def test_r35_draws_follow_the_seed_of_torch_which_checkpoints_restore():
-    dataset = SegmentDataset([document(*[[n] for n in range(50)])], np.array([0]), max_segments=5)
+def test_r35_draws_follow_the_seed_the_epoch_and_the_document_alone():
+    documents = [document(*[[n] for n in range(50)])] * 2
 
-    def draw(seed: int) -> list[list[float]]:
-        torch.manual_seed(seed)
-        return [dataset[0]["positions"][:, 0].tolist() for _ in range(3)]
+    def draw(seed: int, epoch: int, number: int) -> list[float]:
+        dataset = SegmentDataset(documents, np.array([0, 1]), max_segments=5, seed=seed)
+        dataset.set_epoch(epoch)
+        torch.rand(3)
+        return dataset[number]["positions"][:, 0].tolist()
 
-    assert draw(1) == draw(1)
-    assert draw(1) != draw(2)
+    assert draw(1, 0, 0) == draw(1, 0, 0)
+    draws = [draw(1, 0, 0), draw(2, 0, 0), draw(1, 1, 0), draw(1, 0, 1)]
+    assert all(a != b for row, a in enumerate(draws) for b in draws[:row])
 
 
 def test_a_document_with_fewer_segments_than_the_limit_is_read_whole():

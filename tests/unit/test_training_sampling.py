@@ -15,11 +15,11 @@ from longform.models import LongTextConfig
 from longform.models.classifier import Head
 from longform.reporting import Reporter
 from longform.training.devices import Device
-from longform.training.features import SegmentDataset, VectorDataset, collate_vectors
+from longform.training.features import INDICES, SegmentDataset, VectorDataset, collate_vectors
 from longform.training.sampling import (
-    INDICES,
     DocumentLosses,
     PlannedBatches,
+    is_special,
     plan_batches,
     planned_loader,
 )
@@ -78,21 +78,30 @@ PLANNED = [
 ]
 
 
-def test_no_plan_is_made_where_no_setting_asks_for_one(tmp_path):
+def test_a_plan_is_told_only_where_a_setting_asks_for_one():
+    assert not is_special(RunConfig(class_weights="auto"))
+    for planned in PLANNED:
+        assert is_special(RunConfig(**planned.values[0]))
+
+
+def test_without_settings_each_document_comes_once_in_an_epoch(tmp_path):
     arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
-    assert plan_batches(RunConfig(class_weights="auto"), vectors(), arguments) is None
+    plan = plan_batches(RunConfig(), vectors(), arguments, by_length=False)
+    seen = [document for batch in plan.batches(0) for document in batch]
+    assert sorted(seen) == list(range(len(vectors())))
+    assert seen != sorted(seen)
 
 
 @pytest.mark.parametrize("settings", PLANNED)
 def test_r35_a_continued_run_sees_the_batches_of_one_that_was_not_interrupted(tmp_path, settings):
     whole = trainer_in(tmp_path / "whole", **settings)
-    whole.fit(Reporter())
+    whole.fit()
     per_epoch = len(whole.steps) // 3
     assert len(whole.steps) == 3 * per_epoch
     checkpoint = f"checkpoint-{per_epoch}"
     shutil.copytree(tmp_path / "whole" / checkpoint, tmp_path / "again" / checkpoint)
     again = trainer_in(tmp_path / "again", **settings)
-    again.fit(Reporter())
+    again.fit()
     assert again.steps == whole.steps[per_epoch:]
     assert whole.steps[:per_epoch] != whole.steps[per_epoch : 2 * per_epoch]
     found, expected = again.model.state_dict(), whole.model.state_dict()
@@ -101,7 +110,7 @@ def test_r35_a_continued_run_sees_the_batches_of_one_that_was_not_interrupted(tm
 
 def test_hard_documents_come_more_often_from_the_second_epoch_on(tmp_path):
     trainer = trainer_in(tmp_path, hard_example_share=0.9, num_train_epochs=2)
-    trainer.fit(Reporter())
+    trainer.fit()
     half = len(trainer.steps) // 2
     losses = DocumentLosses(DOCUMENTS, torch.device("cpu"))
     losses.load(tmp_path / f"checkpoint-{half}")
@@ -116,7 +125,7 @@ def test_hard_documents_come_more_often_from_the_second_epoch_on(tmp_path):
 
 def test_the_rate_of_learning_counts_on_as_many_steps_as_there_are(tmp_path):
     trainer = trainer_in(tmp_path, train_batch_tokens=12, gradient_accumulation_steps=3)
-    trainer.fit(Reporter())
+    trainer.fit()
     assert trainer.state.global_step == trainer.state.max_steps
     assert trainer.lr_scheduler.get_last_lr() == [0.0, 0.0]
     assert sum(map(len, trainer.steps)) == 3 * DOCUMENTS

@@ -155,7 +155,7 @@ def run_training(
         checkpoints,
         reporter,
         open_encoder,
-        distillation,
+        distillation=distillation,
     )
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None

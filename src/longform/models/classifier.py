@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,6 +14,9 @@ from transformers.utils import logging
 from longform.models.aggregators import AGGREGATORS, Place, first_vector, split_parts
 from longform.models.configuration import LongTextConfig
 from longform.models.encoders import BagEncoder, PretrainedEncoder
+
+Encode = Callable[[Tensor, Tensor], Tensor]
+"""Token ids and mask, int64 `[segments, tokens]` each, to vectors `[segments, width]`."""
 
 
 class Head(nn.Module):
@@ -111,6 +115,9 @@ class LongTextClassifier(PreTrainedModel):
             else PretrainedEncoder(config, encoder_model)
         )
         self.head = Head(config)
+        self.encode_segments: Callable[[Encode, Tensor, Tensor], Tensor] = _encode_at_once
+        """How the segments of a batch are handed to `encode`: training hands them over in pieces
+        that fit the memory."""
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -187,9 +194,13 @@ class LongTextClassifier(PreTrainedModel):
     def _encode_real(self, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
         """Encode the real segments of all documents as one batch and put them in their places."""
         real = mask.to(torch.bool)
-        encoded = self.encode(input_ids[real], attention_mask[real])
+        encoded = self.encode_segments(self.encode, input_ids[real], attention_mask[real])
         vectors = encoded.new_zeros(*real.shape, encoded.shape[-1])
         return vectors.masked_scatter(real.unsqueeze(-1), encoded)
+
+
+def _encode_at_once(encode: Encode, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    return encode(input_ids, attention_mask)
 
 
 def is_binary(config: LongTextConfig) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from transformers import PretrainedConfig
 
-Aggregation = Literal["mean", "max", "attention", "lstm"]
+from longform.config import Aggregation, TokenPooling
 
 
 class LongTextConfig(PretrainedConfig):
@@ -41,7 +41,7 @@ class LongTextConfig(PretrainedConfig):
         bag_dimension: int = 128,
         bag_buckets: int = 65_521,
         bag_token_dropout: float = 0.3,
-        token_pooling: Literal["cls", "mean"] = "mean",
+        token_pooling: TokenPooling = "mean",
         aggregator: Aggregation = "attention",
         aggregator_hidden: int = 256,
         aggregator_layers: int = 1,

@@ -102,14 +102,13 @@ class DistillationLoss(LossFunction):
         self._settings = settings
         self._hint = hint
 
-    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        """Return the loss of a batch; of mere labels, their loss alone. See `LossFunction`."""
+    def mean(self, losses: Tensor, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+        """Return the loss of a batch from those of its documents, float `[docs]`."""
+        mean = super().mean(losses, labels, num_items_in_batch)
         if not self._columns.hold(labels):
-            return self._hard(outputs, labels, num_items_in_batch)
-        total = self.per_document(outputs.logits, labels).sum()
-        # The Trainer counts all columns, of which the teacher's are no items of their own.
-        counted = labels.numel() if num_items_in_batch is None else num_items_in_batch
-        return total * (self._columns.total / self._columns.labels) / counted
+            return mean
+        # All columns were counted, of which the teacher's are no items of their own.
+        return mean * (self._columns.total / self._columns.labels)
 
     def per_document(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each document, float32 `[docs]`.

@@ -12,6 +12,9 @@ from torch.utils.data import Dataset
 from longform.inference.packing import stack_documents
 from longform.types import Floats, Integers, SegmentedDocument, Targets
 
+INDICES = "indices"
+"""Key, in a batch, of int64 `[docs]`: the numbers of its documents."""
+
 
 class SegmentDataset(Dataset[dict[str, Any]]):
     """Documents as token ids, for training the encoder.
@@ -19,7 +22,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
     Args:
         documents: The segmented documents.
         labels: int64 `[docs]`, or bool `[docs, classes]`.
-        max_segments: Draw at most so many segments of a document, anew at each step.
+        max_segments: Draw at most so many segments of a document, others in each epoch.
+        seed: Decides, with the epoch and the document, which are drawn.
     """
 
     def __init__(
@@ -27,10 +31,17 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         documents: Sequence[SegmentedDocument],
         labels: Targets,
         max_segments: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.documents = documents
         self.labels = labels
         self.max_segments = max_segments
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose segments are drawn; the Trainer's loader calls it."""
+        self.epoch = epoch
 
     @property
     def sizes(self) -> Integers:
@@ -51,19 +62,21 @@ class SegmentDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         document = self.documents[index]
-        rows = self._draw(len(document.segments))
+        rows = self._draw(index, len(document.segments))
         return {
+            INDICES: index,
             "token_ids": [document.segments[row].token_ids for row in rows],
             "positions": document.positions[rows],
             "labels": self.labels[index],
         }
 
-    def _draw(self, count: int) -> list[int]:
+    def _draw(self, index: int, count: int) -> list[int]:
         if self.max_segments is None or count <= self.max_segments:
             return list(range(count))
-        # torch's generator, because the Trainer saves and restores it with its checkpoints.
-        drawn = torch.randperm(count)[: self.max_segments]
-        return sorted(drawn.tolist())
+        # Of nothing but these numbers: loaders read ahead, so that the state of a generator in a
+        # checkpoint would belong to a later batch.
+        generator = np.random.default_rng([self.seed, self.epoch, index])
+        return sorted(generator.permutation(count)[: self.max_segments].tolist())
 
 
 class VectorDataset(Dataset[dict[str, Any]]):
@@ -83,11 +96,6 @@ class VectorDataset(Dataset[dict[str, Any]]):
         self.labels = labels
 
     @property
-    def lengths(self) -> list[int]:
-        """Segments of each document: batches of like lengths spare an LSTM most of its padding."""
-        return [len(rows) for rows in self.vectors]
-
-    @property
     def sizes(self) -> Integers:
         """Segments of each document, beside 1: a vector is padded like a token, `[docs, 2]`."""
         return np.array([(len(rows), 1) for rows in self.vectors], dtype=np.int64)
@@ -97,6 +105,7 @@ class VectorDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {
+            INDICES: index,
             "vectors": self.vectors[index],
             "positions": self.positions[index],
             "labels": self.labels[index],
@@ -129,7 +138,7 @@ class SegmentCollator:
             "input_ids": torch.from_numpy(input_ids),
             "attention_mask": torch.from_numpy(mask),
             "segment_positions": torch.from_numpy(positions),
-            "labels": _labels(items),
+            **_targets(items),
         }
 
 
@@ -142,11 +151,15 @@ def collate_vectors(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         "segment_vectors": torch.from_numpy(vectors),
         "segment_mask": torch.from_numpy(mask),
         "segment_positions": torch.from_numpy(positions),
-        "labels": _labels(items),
+        **_targets(items),
     }
 
 
-def _labels(items: Sequence[dict[str, Any]]) -> torch.Tensor:
+def _targets(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
     labels = np.stack([item["labels"] for item in items])
     # The losses of several labels want flags as numbers.
-    return torch.from_numpy(labels.astype(np.float32) if labels.dtype == np.bool_ else labels)
+    flags = labels.astype(np.float32) if labels.dtype == np.bool_ else labels
+    return {
+        INDICES: torch.tensor([item[INDICES] for item in items], dtype=torch.int64),
+        "labels": torch.from_numpy(flags),
+    }

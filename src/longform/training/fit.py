@@ -24,6 +24,7 @@ from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
+from longform.training.arguments import kind_of_training, trains_pretrained
 from longform.training.devices import Device, pick_device
 from longform.training.features import (
     SegmentCollator,
@@ -33,7 +34,7 @@ from longform.training.features import (
 )
 from longform.training.initialization import initialize, weights_digest
 from longform.training.lessons import Distillation, Lesson
-from longform.training.trainer import HeadModel, LongTextTrainer, Validation, kind_of_training
+from longform.training.trainer import HeadModel, LongTextTrainer, Validation
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, SegmentedDocument, Targets
 
@@ -78,6 +79,7 @@ class _Part:
 
     documents: list[SegmentedDocument]
     labels: Targets
+    ids: list[str]
 
 
 def fit(
@@ -87,6 +89,7 @@ def fit(
     folder: Path,
     reporter: Reporter | None = None,
     open_encoder: OpenEncoder | None = None,
+    callbacks: Sequence[transformers.TrainerCallback] = (),
     distillation: Distillation | None = None,
 ) -> TrainedModel:
     """Train a classifier.
@@ -99,39 +102,42 @@ def fit(
         reporter: Told what was decided and how it goes.
         open_encoder: Opens what encodes for a frozen run, given the model, the digest of its
             encoder and the precision that suits the device; None takes torch.
+        callbacks: Further callbacks of the Trainer.
         distillation: A teacher to learn from beside the labels.
 
     Raises:
         InputError: The documents or the encoder cannot be trained on.
-        ConfigError: Settings that do not fit each other or the encoder.
+        ConfigError: Settings that do not fit each other, the encoder or the device.
+        TrainingError: Training cannot go on.
+        SystemExit: A signal ended it; a checkpoint was kept.
     """
     reporter = reporter or Reporter()
     started = time.perf_counter()
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
     held_out = labels.targets(validation)
-    learnt = list(train)
-    if distillation is not None:
-        distillation.check(labels, config)
-        learnt += distillation.unlabelled
-    device = pick_device(reporter)
+    learnt = [*train, *_unlabelled(distillation, labels, config)]
+    device = pick_device(reporter, config.device)
     model, tokenizer = initialize(config, labels, _texts(learnt))
     segmenter = Segmenter(tokenizer, config.segment_settings())
     targets = labels.targets(train)
     parts = [
-        _segment(segmenter, learnt, labels.pad(targets, len(learnt)), reporter),
-        _segment(segmenter, validation, held_out, reporter),
+        _segment(segmenter, documents, numbers, reporter)
+        for documents, numbers in (
+            (learnt, labels.pad(targets, len(learnt))),
+            (validation, held_out),
+        )
     ]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(learnt), len(validation), len(labels)))
     lesson = None
     if distillation is not None:
-        width = model.config.vector_size
+        width = int(model.config.vector_size)
         lesson = distillation.lesson(train, targets, labels, width, reporter)
-    run = _Run(model, config, segmenter, folder, device, reporter, lesson)
+    run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks), lesson)
     with lesson.given_to(model.head) if lesson is not None else nullcontext():
         trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
-        trainer.fit(reporter)
+        trainer.fit()
         judged = trainer.validate()
     summary = {
         "documents": len(train),
@@ -139,6 +145,7 @@ def fit(
         "coverage": coverage,
         "kind": kind_of_training(config),
         "device": device.name,
+        "device_reason": device.reason,
         **trainer.account(),
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -156,6 +163,15 @@ def fit(
         rule=_rule(labels, judged),
         summary=summary,
     )
+
+
+def _unlabelled(
+    distillation: Distillation | None, labels: LabelMap, config: RunConfig
+) -> tuple[Document, ...]:
+    if distillation is None:
+        return ()
+    distillation.check(labels, config)
+    return distillation.unlabelled
 
 
 def _texts(documents: Sequence[Document]) -> Iterator[str]:
@@ -197,7 +213,7 @@ def _segment(
         for result in segment_documents(segmenter, documents, pairs=pairs):
             segmented.append(result)
             advance(1)
-    return _Part(segmented, labels)
+    return _Part(segmented, labels, [document.id for document in documents])
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +226,13 @@ class _Run:
     folder: Path
     device: Device
     reporter: Reporter
+    callbacks: tuple[transformers.TrainerCallback, ...]
     lesson: Lesson | None = None
 
     def trained(self, parts: list[_Part]) -> LongTextTrainer:
         """Train encoder and head together, on tokens."""
         limit = self.config.max_train_segments
-        if limit is None and kind_of_training(self.config) == "fine-tuning":
+        if limit is None and not self.config.two_pass and trains_pretrained(self.config):
             limit = _SEGMENTS_PER_STEP
             self.reporter.say(
                 f"Each step draws {limit} segments of a document (max_train_segments); "
@@ -224,7 +241,8 @@ class _Run:
         train, validation = parts
         return self._trainer(
             self.model,
-            train_dataset=SegmentDataset(train.documents, train.labels, limit),
+            train,
+            train_dataset=SegmentDataset(train.documents, train.labels, limit, self.config.seed),
             eval_dataset=SegmentDataset(validation.documents, validation.labels),
             data_collator=SegmentCollator(self.segmenter.tokenizer.pad_id),
         )
@@ -261,17 +279,25 @@ class _Run:
         )
         return self._trainer(
             HeadModel(self.model.head),
+            parts[0],
             train_dataset=train,
             eval_dataset=validation,
             data_collator=collate_vectors,
         )
 
-    def _trainer(self, model: nn.Module, **kwargs: Any) -> LongTextTrainer:
+    def _trainer(self, model: nn.Module, train: _Part, **kwargs: Any) -> LongTextTrainer:
         if self.lesson is not None:
             kwargs["train_dataset"] = self.lesson.dataset(kwargs["train_dataset"])
             kwargs["soften"] = self.lesson.soften
         return LongTextTrainer(
-            model, self.config, self.folder, self.device, self.reporter, **kwargs
+            model,
+            self.config,
+            self.folder,
+            self.device,
+            self.reporter,
+            document_ids=train.ids,
+            callbacks=self.callbacks,
+            **kwargs,
         )
 
 

@@ -67,7 +67,7 @@ class PiecewiseEncoding:
         return torch.cat(vectors)[torch.argsort(order)]
 
     def shrink(self, least_tokens: int) -> bool:
-        """Halve what is encoded and kept at once, after memory ran out.
+        """Halve what is encoded at once and keep nothing, after memory ran out.
 
         Args:
             least_tokens: Tokens of the longest segment, below which nothing can be divided.
@@ -77,12 +77,8 @@ class PiecewiseEncoding:
         """
         if self.micro_batch_tokens <= least_tokens and self.kept_tokens == 0:
             return False
+        self.kept_tokens = 0
         self.micro_batch_tokens = max(self.micro_batch_tokens // 2, least_tokens)
-        self.kept_tokens = 0 if self.kept_tokens < self.micro_batch_tokens else self.kept_tokens
-        if self.kept_tokens == KEEP_ALL:
-            self.kept_tokens = 4 * self.micro_batch_tokens
-        else:
-            self.kept_tokens = int(self.kept_tokens) // 2
         return True
 
 

@@ -53,8 +53,12 @@ class LossFunction(ABC):
             num_items_in_batch: Elements of `labels` in the whole accumulation group, on all
                 processes, as the Trainer counts them; None takes the batch for all there is.
         """
-        total = self.per_document(outputs.logits, labels).sum()
-        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+        return self.mean(self.per_document(outputs.logits, labels), labels, num_items_in_batch)
+
+    def mean(self, losses: Tensor, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+        """Return the loss of a batch from those of its documents, float `[docs]`."""
+        count = labels.numel() if num_items_in_batch is None else num_items_in_batch
+        return losses.sum() / count
 
     @abstractmethod
     def per_document(self, logits: Tensor, labels: Tensor) -> Tensor:

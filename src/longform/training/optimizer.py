@@ -140,7 +140,11 @@ def warm_up_steps(config: OptimizationSettings, steps: int, reporter: Reporter) 
 
 
 def build_scheduler(
-    optimizer: Optimizer, config: OptimizationSettings, steps: int, reporter: Reporter
+    optimizer: Optimizer,
+    config: OptimizationSettings,
+    steps: int,
+    reporter: Reporter,
+    metric: str = "loss",
 ) -> LRScheduler | ReduceLROnPlateau:
     """Return the schedule of the rates.
 
@@ -149,12 +153,13 @@ def build_scheduler(
         config: `lr_scheduler_type`, `lr_scheduler_kwargs` and `warmup_steps` are read.
         steps: Optimiser steps of the run.
         reporter: Told when the warm-up had to be shortened.
+        metric: What `reduce_lr_on_plateau` watches; less is better for `loss` alone.
     """
     warm_up = warm_up_steps(config, steps, reporter)
     options = dict(config.lr_scheduler_kwargs)
     if config.lr_scheduler_type == "reduce_lr_on_plateau":
-        # What is watched is turned so that less is better (`LongTextTrainer`).
-        return PlateauWithWarmUp(optimizer, warm_up, **{"patience": 1, **options})
+        mode = "min" if metric == "loss" else "max"
+        return PlateauWithWarmUp(optimizer, warm_up, **{"mode": mode, "patience": 1, **options})
     name = config.lr_scheduler_type
     return get_scheduler(
         "constant_with_warmup" if name == "constant" else name,

@@ -1,17 +1,13 @@
-"""What a training run shows while it runs, and the marks that tell complete checkpoints."""
+"""What a training run shows while it runs."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from longform.reporting import Advance, Reporter
-
-COMPLETE = "complete"
-"""File that is written into a checkpoint folder when everything else in it is on disk."""
 
 
 class ProgressCallback(TrainerCallback):
@@ -74,29 +70,9 @@ class ProgressCallback(TrainerCallback):
             f"macro-F1 {100 * metrics['eval_macro_f1']:.2f}"
         )
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Mark the checkpoint that was just written as complete."""
-        # Of several processes, by the one that wrote it: another may be ahead of its writing.
-        if not args.should_save:
-            return
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        (folder / COMPLETE).touch()
-
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Close the bar."""
         self._stack.close()
         self._advance = None
-
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end, if there is one."""
-    complete = [
-        path.parent
-        for path in folder.glob(f"checkpoint-*/{COMPLETE}")
-        if path.parent.name.removeprefix("checkpoint-").isdigit()
-    ]
-    return max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longform.errors import InputError
-from longform.training.progress import last_complete_checkpoint
+from longform.training.checkpoints import last_complete_checkpoint
 from longform.types import Document
 
 _RECORD = "run.json"

@@ -11,7 +11,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import gather
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from longform.config import TrainingSettings
@@ -20,29 +20,23 @@ from longform.data.sampling import balanced_probabilities
 from longform.errors import InputError
 from longform.types import Floats
 
-INDICES = "indices"
-"""Key, in a training batch, of int64 `[docs]`: the numbers of its documents."""
 _FILE = "document_losses.npz"
 
 Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Tensor]]
 
 
 def plan_batches(
-    config: TrainingSettings, documents: Any, arguments: TrainingArguments
-) -> BatchPlan | None:
+    config: TrainingSettings, documents: Any, arguments: TrainingArguments, by_length: bool
+) -> BatchPlan:
     """Plan the batches of a run.
 
     Args:
         config: `class_balance`, `train_batch_tokens` and `hard_example_share` are read.
         documents: The training dataset, with `sizes` and `labels`.
         arguments: Of the Trainer.
-
-    Returns:
-        None where the settings ask for nothing that transformers does not do.
+        by_length: Whether documents of like length should come together.
     """
     balanced = config.class_balance == "weighted_sampler"
-    if not (balanced or config.train_batch_tokens or config.hard_example_share):
-        return None
     return BatchPlan(
         sizes=documents.sizes,
         seed=config.seed,
@@ -51,6 +45,16 @@ def plan_batches(
         probabilities=balanced_probabilities(documents.labels) if balanced else None,
         hard_share=config.hard_example_share,
         processes=arguments.world_size,
+        by_length=by_length,
+    )
+
+
+def is_special(config: TrainingSettings) -> bool:
+    """Tell whether a run asks for more than every document once, in batches of one size."""
+    return bool(
+        config.class_balance == "weighted_sampler"
+        or config.train_batch_tokens
+        or config.hard_example_share
     )
 
 
@@ -170,23 +174,10 @@ class PlannedBatches(Sampler[Batch]):
         yield from batches[self._process :: self._plan.processes]
 
 
-class _Numbered(Dataset[dict[str, Any]]):
-    """Documents with their numbers."""
-
-    def __init__(self, documents: Any) -> None:
-        self._documents = documents
-
-    def __len__(self) -> int:
-        return len(self._documents)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self._documents[index], INDICES: index}
-
-
 def planned_loader(
     dataset: Any, sampler: PlannedBatches, collate: Collate, args: TrainingArguments
 ) -> DataLoader[dict[str, Tensor]]:
-    """Return a loader of this process's batches, each with the numbers of its documents.
+    """Return a loader of this process's batches.
 
     Args:
         dataset: The training documents.
@@ -194,15 +185,10 @@ def planned_loader(
         collate: Makes a batch of documents.
         args: Of the Trainer.
     """
-
-    def collate_numbered(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        indices = torch.tensor([item[INDICES] for item in items], dtype=torch.int64)
-        return {**collate(items), INDICES: indices}
-
     loader = DataLoader(
-        _Numbered(dataset),
+        dataset,
         batch_sampler=sampler,
-        collate_fn=collate_numbered,
+        collate_fn=collate,
         pin_memory=args.dataloader_pin_memory,
     )
     return prepare_data_loader(

@@ -1,25 +1,29 @@
-"""`transformers.Trainer` with our loss, metrics and manners."""
+"""`transformers.Trainer` with our loss, rates, memory and manners."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
     Trainer,
-    TrainingArguments,
+    TrainerCallback,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_callback import ProgressCallback as TqdmCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PredictionOutput
 
 from longform.config import RunConfig
@@ -29,41 +33,33 @@ from longform.decision.thresholds import tune_thresholds
 from longform.evaluation.metrics import accuracy, macro_f1
 from longform.models.classifier import Head, mean_loss
 from longform.reporting import Reporter
+from longform.training.arguments import learning_rates, training_arguments
+from longform.training.checkpoints import CheckpointKeeper, last_complete_checkpoint
 from longform.training.devices import Device
+from longform.training.distributed import GradientExchange
+from longform.training.features import INDICES
+from longform.training.guard import FiniteGuard, LossScaleGuard, TrainingError
+from longform.training.interruption import Interruption
 from longform.training.losses import LossFunction, build_loss
-from longform.training.progress import ProgressCallback, last_complete_checkpoint
+from longform.training.optimizer import (
+    PlateauWithWarmUp,
+    build_optimizer,
+    build_scheduler,
+    parameter_groups,
+)
+from longform.training.progress import ProgressCallback
+from longform.training.recovery import MemoryRecovery
 from longform.training.sampling import (
-    INDICES,
     DocumentLosses,
     LossKeeper,
     PlannedBatches,
+    is_special,
     plan_batches,
     planned_loader,
 )
 from longform.types import Floats, Targets
 
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """The defaults that depend on what is trained."""
-
-    learning_rate: float
-    epochs: float
-    batch_size: int
-
-
-RECIPES = {
-    "bag": Recipe(learning_rate=5e-3, epochs=5, batch_size=16),
-    "frozen": Recipe(learning_rate=1e-3, epochs=12, batch_size=32),
-    "fine-tuning": Recipe(learning_rate=2e-5, epochs=3, batch_size=8),
-}
-
-
-def kind_of_training(config: RunConfig) -> str:
-    """Return the key of `RECIPES` that a configuration falls under."""
-    if config.encoder == "bag":
-        return "bag"
-    return "frozen" if config.frozen else "fine-tuning"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +109,8 @@ class LongTextTrainer(Trainer):
         folder: Where checkpoints go.
         device: Decides the precision.
         reporter: Told how training goes.
+        document_ids: Of the training documents; None names them by their numbers.
+        callbacks: Further callbacks of the Trainer.
         soften: Makes the loss of a student out of that of its labels.
         **kwargs: Datasets and collator, as `transformers.Trainer` takes them.
     """
@@ -124,20 +122,34 @@ class LongTextTrainer(Trainer):
         folder: Path,
         device: Device,
         reporter: Reporter,
+        *,
+        document_ids: Sequence[str] | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
         soften: Callable[[LossFunction], LossFunction] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._loss = _loss(config, kwargs["train_dataset"].labels, reporter)
+        documents = kwargs["train_dataset"]
+        self._config, self._reporter = config, reporter
+        self._loss = _loss(config, documents.labels, reporter)
         if soften is not None:
             self._loss = soften(self._loss)
+        self._interruption = Interruption(reporter)
+        arguments = training_arguments(config, folder, device)
         super().__init__(
             model=model,
-            args=_arguments(config, folder, device),
+            args=arguments,
+            # Its presence makes the Trainer count the documents of an accumulation group.
             compute_loss_func=self._loss,
             compute_metrics=_metrics,
             callbacks=[
-                EarlyStoppingCallback(config.early_stopping_patience),
+                EarlyStoppingCallback(
+                    config.early_stopping_patience, config.early_stopping_threshold
+                ),
                 ProgressCallback(reporter),
+                *callbacks,
+                self._interruption,
+                # Last: what the others add to a checkpoint belongs to it.
+                CheckpointKeeper(config.save_total_limit),
             ],
             **kwargs,
         )
@@ -146,28 +158,99 @@ class LongTextTrainer(Trainer):
         self.remove_callback(TqdmCallback)
         self._losses: DocumentLosses | None = None
         if config.hard_example_share > 0:
-            self._losses = DocumentLosses(len(kwargs["train_dataset"]), self.args.device)
-            # Before the progress, which marks a checkpoint as complete.
+            self._losses = DocumentLosses(len(documents), self.args.device)
             self.callback_handler.callbacks.insert(0, LossKeeper(self._losses))
-        self._plan = plan_batches(config, kwargs["train_dataset"], self.args)
-        if self._plan is not None:
+        by_length = isinstance(model, HeadModel) and config.aggregator in ("lstm", "gru")
+        self._plan = plan_batches(config, documents, self.args, by_length)
+        if is_special(config):
             reporter.say(self._plan.describe())
+        ids = document_ids or [str(number) for number in range(len(documents))]
+        self._guard = FiniteGuard(ids, config.max_skipped_steps, reporter)
+        self._scale_guard = LossScaleGuard(config.max_skipped_steps)
+        self._memory = MemoryRecovery(model, config, self.args.device, reporter)
+        self._exchange: GradientExchange | None = None
 
-    def fit(self, reporter: Reporter) -> None:
-        """Train, from the last complete checkpoint where there is one, and keep the best model."""
+    # What a run begins with
+
+    def fit(self) -> None:
+        """Train, from the last complete checkpoint where there is one, and keep the best model.
+
+        Raises:
+            TrainingError: Training cannot go on.
+            SystemExit: A signal ended it; a checkpoint was kept.
+        """
+        self._join_processes()
         checkpoint = last_complete_checkpoint(Path(str(self.args.output_dir)))
         if checkpoint is not None:
-            reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
+            self._reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
             if self._losses is not None:
                 self._losses.load(checkpoint)
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        largest = self._plan.batches(0)[: self._plan.processes]
+        self._memory.plan(self.train_dataset, largest, self.compute_loss_context_manager)
+        with self._interruption:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        self._interruption.end()
+
+    def _join_processes(self) -> None:
+        processes = self.args.world_size
+        if processes == 1:
+            return
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        self._reporter.say(
+            f"{processes} processes, each {self.args.train_batch_size} documents a batch: "
+            f"{batch * processes} documents a step."
+        )
+        if self.accelerator.distributed_type != DistributedType.FSDP:
+            self._exchange = GradientExchange(self._config.ddp_timeout)
+            self._exchange.wait()
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """Return AdamW with a rate for each depth of the encoder, and one for the head."""
+        if self.optimizer is None:  # type: ignore[has-type]
+            groups = parameter_groups(
+                model or self.model, learning_rates(self._config), self._config.weight_decay
+            )
+            self.optimizer = build_optimizer(groups, self._config)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule of the rates."""
+        if self.lr_scheduler is None:  # type: ignore[has-type]
+            self.lr_scheduler = build_scheduler(
+                optimizer or self.optimizer,
+                self._config,
+                num_training_steps,
+                self._reporter,
+                self._config.metric_for_best_model,
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return batches by plan where the settings ask for one, else those of transformers."""
-        if self._plan is None:
-            return super().get_train_dataloader()
+        """Return the planned batches of this process."""
         sampler = PlannedBatches(self._plan, self.args.process_index, self._losses)
         return planned_loader(self.train_dataset, sampler, self.data_collator, self.args)
+
+    # What a step does
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Compute the gradients of a batch, again in smaller pieces where memory runs out."""
+        step = super().training_step
+        alone = contextlib.nullcontext if self._exchange is None else model.no_sync
+        with alone():  # type: ignore[operator]
+            loss = self._memory.gradients(
+                lambda: step(model, dict(inputs), num_items_in_batch),
+                restartable=self.accelerator.distributed_type != DistributedType.FSDP,
+            )
+        if self._exchange is not None and self.accelerator.sync_gradients:
+            wish = self._interruption.received is not None
+            self._interruption.stops = self._exchange(model, wish)
+        if isinstance(self.lr_scheduler, PlateauWithWarmUp) and self.accelerator.sync_gradients:
+            self.lr_scheduler.advance()
+        # A loss that is not finite is told by the guard; the log goes on.
+        return torch.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)
 
     def compute_loss(
         self,
@@ -176,22 +259,61 @@ class LongTextTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Compute the loss as transformers does, and note that of each training document."""
-        indices = inputs.pop(INDICES, None)
-        labels = inputs["labels"]
-        loss, outputs = super().compute_loss(
-            model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
-        )
-        if indices is not None and self._losses is not None:
-            losses = self._loss.per_document(outputs.logits.detach(), labels)
-            self._losses.record(indices, losses)
+        """Compute the loss of a batch: a sum over its documents, over those of the whole step."""
+        indices, labels = inputs.pop(INDICES), inputs.pop("labels")
+        outputs = model(**inputs)
+        losses = self._loss.per_document(outputs.logits, labels)
+        loss = self._loss.mean(losses, labels, num_items_in_batch)
+        if model.training:
+            self._guard.record(indices, losses)
+            if self._losses is not None:
+                self._losses.record(indices, losses)
+            if num_items_in_batch is not None:
+                # Gradients are averaged over the processes, and the count is that of all.
+                loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
-        lengths = getattr(self.train_dataset, "lengths", None)
-        if lengths is None:
-            return super()._get_train_sampler(train_dataset)
-        return LengthGroupedSampler(self.args.train_batch_size, lengths=lengths)
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Score a batch, again in smaller pieces where memory runs out."""
+        step = super().prediction_step
+        return self._memory.run(lambda: step(*args, **kwargs))
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        scaler = self.accelerator.scaler
+        if scaler is None:
+            self._guard.inspect(norm, model, self.state.global_step + 1)
+        else:
+            overflow = not bool(torch.isfinite(torch.as_tensor(norm)))
+            self._scale_guard.inspect(float(scaler.get_scale()), overflow)
+        return norm
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint, or leave those that are there as they are.
+
+        Raises:
+            TrainingError: The weights are not finite, or the disk takes no more.
+        """
+        if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
+            raise TrainingError(
+                "Weights must be finite to be kept.",
+                found=f"weights with NaN or infinity after step {self.state.global_step:,}",
+                fix="Lower learning_rate; the same command continues from the last checkpoint.",
+            )
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        # torch and safetensors turn a full disk into errors of their own.
+        except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise TrainingError(
+                "A checkpoint must be written.",
+                found=f"{folder}: {' '.join(str(error).split())[:300]}",
+                fix="Free space on that disk; the same command continues from the last complete "
+                "checkpoint.",
+            ) from error
+
+    # What a run ends with
 
     def validate(self) -> Validation:
         """Judge the model on the validation documents, and find its thresholds on them."""
@@ -202,46 +324,14 @@ class LongTextTrainer(Trainer):
             return Validation(metrics)
         return Validation(metrics, tune_thresholds(sigmoid(_logits(output)), targets > 0.5))
 
-    def account(self) -> dict[str, float]:
+    def account(self) -> dict[str, Any]:
         """Return the steps and epochs done, those before a resumption included."""
         return {
             "steps": int(self.state.global_step),
             "epochs": round(float(self.state.epoch or 0), 2),
+            "processes": self.args.world_size,
+            "skipped_steps": self._guard.skipped,
         }
-
-
-def _arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArguments:
-    recipe = RECIPES[kind_of_training(config)]
-    epochs = config.num_train_epochs if config.num_train_epochs is not None else recipe.epochs
-    return TrainingArguments(
-        output_dir=str(folder),
-        learning_rate=config.learning_rate or recipe.learning_rate,
-        num_train_epochs=epochs,
-        max_steps=config.max_steps,
-        per_device_train_batch_size=config.per_device_train_batch_size or recipe.batch_size,
-        per_device_eval_batch_size=config.per_device_eval_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        max_grad_norm=config.max_grad_norm,
-        weight_decay=config.weight_decay,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=config.warmup_steps,
-        bf16=_use_bf16(config, device),
-        use_cpu=device.name == "cpu",
-        seed=config.seed,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        logging_steps=config.logging_steps,
-        save_total_limit=config.save_total_limit,
-        load_best_model_at_end=True,
-        metric_for_best_model="macro_f1",
-        greater_is_better=True,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=device.name == "cuda",
-        log_level="error",
-    )
 
 
 def _loss(config: RunConfig, labels: Targets, reporter: Reporter) -> LossFunction:
@@ -255,13 +345,6 @@ def _loss(config: RunConfig, labels: Targets, reporter: Reporter) -> LossFunctio
     if labels.ndim == 2:
         return build_loss(config, "multi_label_classification", weights)
     return build_loss(config, "single_label_classification", weights)
-
-
-def _use_bf16(config: RunConfig, device: Device) -> bool:
-    if config.bf16 is not None:
-        return config.bf16
-    # Small models gain nothing: their time goes into memory, not into matrix products.
-    return device.bf16 and kind_of_training(config) == "fine-tuning"
 
 
 def _metrics(prediction: EvalPrediction) -> dict[str, float]:
