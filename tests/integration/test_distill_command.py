@@ -29,10 +29,9 @@ from longform.inference.predictor import Predictor, load
 from longform.reporting import Reporter
 from longform.training import teacher as teacher_module
 from longform.training.distillation import VectorHint
-from longform.training.lessons import count_parameters
 from longform.training.progress import ProgressCallback
 from longform.training.rows import remove_oldest
-from longform.training.teacher import Teacher
+from longform.training.teacher import Teacher, count_parameters
 from longform.types import Document
 
 STUDENT = [*BAG_SETTINGS, "bag_dimension=12", "num_train_epochs=4"]

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 from torch import nn
 from torch.utils.data import Dataset
 
-from longform.bundle import Bundle
 from longform.config import DistillationSettings, RunConfig
 from longform.data.labels import LabelMap
 from longform.errors import ConfigError
@@ -209,7 +207,7 @@ class Distillation:
         teacher = {
             "name": self.teacher.name,
             "digest": self.teacher.digest,
-            "parameters": count_parameters(self.teacher.bundle),
+            "parameters": self.teacher.parameters,
             "metrics": taught,
         }
         reporter.say(
@@ -256,16 +254,3 @@ class Distillation:
             f"without; labels {settings.hard_share:g}, teacher {1 - settings.hard_share:g}{hidden} "
             f"of the loss, temperature {settings.temperature:g}."
         )
-
-
-def count_parameters(bundle: Bundle) -> int:
-    """Return the number of weights of a bundle, without loading them.
-
-    Buffers of the head, which are not learnt, are left out.
-    """
-    count = 0
-    with safe_open(bundle.path("model.safetensors"), framework="numpy") as tensors:
-        for name in tensors.keys():  # noqa: SIM118 - no mapping
-            if not name.endswith((".vector_mean", ".vector_scale")):
-                count += int(np.prod(tensors.get_slice(name).get_shape()))
-    return count

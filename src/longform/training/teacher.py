@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from safetensors import safe_open
 
-from longform.bundle import load_bundle
+from longform.bundle import Bundle, load_bundle
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
@@ -85,6 +86,11 @@ class Teacher:
     def digest(self) -> str:
         """SHA-256 that stands for the bundle."""
         return self.bundle.digest
+
+    @property
+    def parameters(self) -> int:
+        """Number of its weights."""
+        return count_parameters(self.bundle)
 
     @property
     def rule(self) -> DecisionRule:
@@ -230,6 +236,19 @@ def measure_speed(predictor: Predictor, documents: Sequence[Document]) -> float:
         if time.perf_counter() - started > _MEASURED_SECONDS:
             break
     return count / (time.perf_counter() - started)
+
+
+def count_parameters(bundle: Bundle) -> int:
+    """Return the number of weights of a bundle, without loading them.
+
+    Buffers of the head, which are not learnt, are left out.
+    """
+    count = 0
+    with safe_open(bundle.path("model.safetensors"), framework="numpy") as tensors:
+        for name in tensors.keys():  # noqa: SIM118 - no mapping
+            if not name.endswith((".vector_mean", ".vector_scale")):
+                count += int(np.prod(tensors.get_slice(name).get_shape()))
+    return count
 
 
 def _kind(problem_type: str) -> str:
