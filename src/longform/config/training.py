@@ -90,7 +90,7 @@ class TrainingSettings(OptimizationSettings):
     """Encode the segments of a batch piece by piece, and once more for their gradients: memory does
     not grow with the document, gradients are the same, a third more computing. None: for what does
     not fit the memory."""
-    micro_batch_tokens: int = Field(4_096, ge=1)
+    micro_batch_tokens: int = Field(2_048, ge=1)
     """Most padded tokens that an encoder reads at once in training; halved when memory runs out."""
     gradient_checkpointing: bool = False
     """Keep only the inputs of each encoder layer and compute the rest again for the gradients."""
