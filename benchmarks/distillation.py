@@ -266,9 +266,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=2.0)
     parser.add_argument("--hard-share", type=float, nargs="+", default=[0.7])
     parser.add_argument("--judge-teacher", action="store_true", help="encode the judging documents")
-    parser.add_argument(
-        "--stored", type=Path, help="segments.hash of a store: take what it has"
-    )
+    parser.add_argument("--stored", type=Path, help="segments.hash of a store: take what it has")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     pool: Sequence[Document] = read_documents(arguments.train).documents

@@ -101,22 +101,6 @@ def test_s2_28_a_student_learns_and_is_held_against_its_teacher(distilled, bundl
         assert student.predict([make_documents(3, seed=5)[0].text])[0].label in student.labels
 
 
-def test_the_teachers_answers_are_asked_for_once(distilled, corpus, bundle, unlabelled, tmp_path):
-    def score(*_):
-        raise AssertionError("scored again")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Predictor, "iterate_scores", score)
-        again = distill(
-            corpus, bundle, tmp_path / "again", *STUDENT, options=("--unlabelled", unlabelled)
-        )
-    assert again.status == 0, again.err
-    assert "0 documents scored now, 72 found in the cache" in again.err
-    weights = [load_file(path / "model.safetensors") for path in (distilled[0], tmp_path / "again")]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
 # The cache
 
 
@@ -260,27 +244,40 @@ def test_r35_a_stopped_distillation_is_continued_and_ends_the_same(
     plain = train(corpus, output, *STUDENT)
     assert plain.status == 2
     assert "teacher" in plain.err
-    continued = distill(corpus, bundle, output, *STUDENT, options=options)
+
+    def score(*_):
+        raise AssertionError("scored again")
+
+    # Neither is the teacher asked again: all of its answers are in the cache.
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "iterate_scores", score)
+        continued = distill(corpus, bundle, output, *STUDENT, options=options)
     assert continued.status == 0, continued.err
+    assert "0 documents scored now, 72 found in the cache" in continued.err
     assert "Continuing from checkpoint-9" in continued.err
     first, second = (load_file(path / "model.safetensors") for path in (distilled[0], output))
+    assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-# Hidden vectors
+# Students of other kinds
 
 
-def test_hidden_vectors_can_be_learnt_from_and_leave_no_trace(corpus, bundle, tmp_path):
+def test_a_student_from_a_file_may_learn_hidden_vectors_which_leave_no_trace(
+    corpus, bundle, tmp_path
+):
+    path = tmp_path / "student.yaml"
+    settings = (*BAG_SETTINGS[:-1], "class_weights=auto")
+    path.write_text("\n".join(setting.replace("=", ": ", 1) for setting in settings), "utf-8")
     output = tmp_path / "model"
-    options = ("--hidden-weight", 0.5)
-    result = distill(corpus, bundle, output, *STUDENT, "num_train_epochs=1", options=options)
+    options = ("--student-config", path, "--hidden-weight", 0.5)
+    result = distill(corpus, bundle, output, "num_train_epochs=1", options=options)
     assert result.status == 0, result.err
+    assert result.json["training"]["epochs"] == 1
     assert result.json["training"]["distillation"]["hidden_weight"] == 0.5
+    assert "Class weights" in result.err
     names = load_file(output / "model.safetensors")
     assert not any(VectorHint.NAME in name for name in names)
-
-
-# Students of other kinds
 
 
 def test_a_frozen_student_learns_from_texts_that_have_no_label(
@@ -394,15 +391,3 @@ def test_a_damaged_teacher_is_refused_by_the_gate(corpus, own_bundle, tmp_path):
     refused = distill(corpus, own_bundle, tmp_path / "model", *STUDENT)
     assert refused.status == 3
     assert "Traceback" not in refused.err
-
-
-def test_the_student_may_come_from_a_file(corpus, bundle, tmp_path):
-    path = tmp_path / "student.yaml"
-    lines = [setting.replace("=", ": ") for setting in (*STUDENT, "class_weights=auto")]
-    path.write_text("\n".join(lines[:-2] + lines[-1:]), encoding="utf-8")
-    result = distill(
-        corpus, bundle, tmp_path / "model", "num_train_epochs=1", options=("--student-config", path)
-    )
-    assert result.status == 0, result.err
-    assert result.json["training"]["epochs"] == 1
-    assert "Class weights" in result.err

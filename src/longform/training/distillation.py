@@ -97,6 +97,7 @@ class DistillationLoss(LossFunction):
         hint: VectorHint | None = None,
     ) -> None:
         super().__init__()
+        self.several_labels = hard.several_labels
         self._hard = hard
         self._columns = columns
         self._settings = settings

@@ -134,12 +134,6 @@ class Distillation:
                 found=f"hidden_weight {self.settings.hidden_weight:g} and frozen: true",
                 fix="Leave one of them out.",
             )
-        if self.settings.hidden_weight and config.lora:
-            raise ConfigError(
-                "hidden_weight wants an encoder whose weights are trained themselves.",
-                found=f"hidden_weight {self.settings.hidden_weight:g} and lora: true",
-                fix="Leave one of them out.",
-            )
         if self.unlabelled and config.class_balance == "weighted_sampler":
             raise ConfigError(
                 "class_balance: weighted_sampler draws documents by their labels.",

@@ -30,7 +30,12 @@ class LossFunction(ABC):
         label_smoothing: Share of the probability that is spread over the other answers
             (Szegedy et al., 2016).
         class_weights: float32 `[classes]`; None weighs all alike.
+
+    Attributes:
+        several_labels: Whether each class is an answer of its own.
     """
+
+    several_labels = False
 
     def __init__(
         self,
@@ -107,6 +112,8 @@ class MultiLabelLoss(LossFunction):
     Label smoothing moves each answer towards 1/2. The loss of a batch is the mean over documents
     and classes.
     """
+
+    several_labels = True
 
     def per_document(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each document, float32 `[docs]`, summed over the classes.
