@@ -39,7 +39,7 @@ from longform.text.segmenter import Segmenter
 from longform.training.fit import TrainedModel, fit
 from longform.training.initialization import load_tokenizer
 from longform.training.lessons import Distillation
-from longform.training.rows import content_digest
+from longform.training.rows import DIGEST_BYTES, content_digest
 from longform.training.teacher import Answers, Teacher
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, Floats, Integers
@@ -246,11 +246,32 @@ def stored_documents(
     settings = load_config(None, {"segment_prefix": arguments.prefix}).segment_settings()
     segmenter = Segmenter(load_tokenizer(str(arguments.encoder)), settings)
     kept = []
-    for document in documents:
-        segments = segmenter.segment(document.text).segments
+    texts = (document.text for document in documents)
+    for document, segmented in zip(documents, segmenter.iterate(texts), strict=True):
+        segments = segmented.segments
         if all(content_digest(segment.token_ids.tobytes()) in digests for segment in segments):
             kept.append(document)
     return kept
+
+
+def describe(arguments: argparse.Namespace, pool: int, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return the figures so far, with what they depend on."""
+    others = pool - arguments.labelled
+    return {
+        "machine": machine_name(),
+        "load": round(os.getloadavg()[0], 1),
+        "teacher": {"encoder": arguments.encoder.name, "frozen": True, "prefix": arguments.prefix},
+        "labelled": arguments.labelled,
+        "unlabelled": min(others, arguments.unlabelled or others),
+        "temperature": arguments.temperature,
+        "comparisons": [
+            compare(trials, f"bag distilled, {share:g}") for share in arguments.hard_share
+        ],
+        "trials": [
+            {name: value for name, value in asdict(trial).items() if name != "right"}
+            for trial in trials
+        ],
+    }
 
 
 def main() -> None:
@@ -271,33 +292,20 @@ def main() -> None:
     arguments = parser.parse_args()
     pool: Sequence[Document] = read_documents(arguments.train).documents
     if arguments.stored:
-        content = arguments.stored.read_bytes()
-        digests = {content[at : at + 16] for at in range(0, len(content), 16)}
+        hashes = arguments.stored.read_bytes()
+        digests = {hashes[at : at + DIGEST_BYTES] for at in range(0, len(hashes), DIGEST_BYTES)}
         pool = stored_documents(arguments, pool, digests)
     print(f"{len(pool):,} documents to draw from", flush=True)
-    trials = [trial for seed in arguments.seeds for trial in run_seed(arguments, pool, seed)]
-    names = [f"bag distilled, {share:g}" for share in arguments.hard_share]
-    comparisons = [compare(trials, name) for name in names]
-    for item in comparisons:
+    trials: list[Trial] = []
+    for seed in arguments.seeds:
+        trials += run_seed(arguments, pool, seed)
+        # After each, so that a run which is stopped leaves what it measured.
+        content = describe(arguments, len(pool), trials)
+        if arguments.json:
+            text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+            arguments.json.write_text(text, encoding="utf-8")
+    for item in content["comparisons"]:
         print(item)
-    if arguments.json:
-        unlabelled = len(pool) - arguments.labelled
-        given = {name: str(value) for name, value in vars(arguments).items() if name == "prefix"}
-        content_out = {
-            "machine": machine_name(),
-            "load": round(os.getloadavg()[0], 1),
-            "teacher": {"encoder": arguments.encoder.name, "frozen": True, **given},
-            "labelled": arguments.labelled,
-            "unlabelled": min(unlabelled, arguments.unlabelled or unlabelled),
-            "temperature": arguments.temperature,
-            "comparisons": comparisons,
-            "trials": [
-                {name: value for name, value in asdict(trial).items() if name != "right"}
-                for trial in trials
-            ],
-        }
-        text = json.dumps(content_out, ensure_ascii=False, indent=1) + "\n"
-        arguments.json.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
