@@ -32,51 +32,61 @@ if TYPE_CHECKING:
     from longform.types import Document
 
 
+TeacherFolder = Annotated[
+    Path | None,
+    typer.Option("--teacher", help="Bundle to learn from, of any kind, on the same labels."),
+]
+StudentConfig = Annotated[
+    Path | None,
+    typer.Option(help="YAML file with the settings of the student, as 'longform train' reads."),
+]
+LabelledData = Annotated[
+    Path | None,
+    typer.Option(help="Labelled documents: a file of any kind in docs/data.md, or a folder."),
+]
+ValidationData = Annotated[
+    Path | None,
+    typer.Option(
+        help="Labelled documents that choose the best epoch and judge student and teacher. "
+        "Left out, a tenth of the data is held out, by class."
+    ),
+]
+UnlabelledData = Annotated[
+    Path | None,
+    typer.Option(help="More documents, which the teacher alone answers; labels are not read."),
+]
+StudentFolder = Annotated[Path | None, typer.Option(help="Folder of the student's bundle.")]
+StudentEncoder = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the student: 'bag' trains from nothing; otherwise the folder or name of a "
+        "Hugging Face encoder."
+    ),
+]
+Temperature = Annotated[
+    float, typer.Option(help="Softens the answers of both before they are compared.")
+]
+HardShare = Annotated[
+    float, typer.Option(help="Weight of the labels' loss; the teacher's answers have the rest.")
+]
+HiddenWeight = Annotated[
+    float, typer.Option(help="Weight of the distance between the mean segment vectors of both.")
+]
+
+
 def distill(  # noqa: PLR0913 - one argument for each flag
     settings: RunSettings = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="Bundle to learn from, of any kind, on the same labels.")
-    ] = None,
-    student_config: Annotated[
-        Path | None,
-        typer.Option(help="YAML file with the settings of the student, as 'longform train' reads."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Labelled documents: a file of any kind in docs/data.md, or a folder."),
-    ] = None,
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            help="Labelled documents that choose the best epoch and judge student and teacher. "
-            "Left out, a tenth of the data is held out, by class."
-        ),
-    ] = None,
-    unlabelled: Annotated[
-        Path | None,
-        typer.Option(help="More documents, which the teacher alone answers; labels are not read."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the student's bundle to write.")
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the student: 'bag' trains from nothing; otherwise the folder or name of a "
-            "Hugging Face encoder."
-        ),
-    ] = None,
+    teacher: TeacherFolder = None,
+    student_config: StudentConfig = None,
+    data: LabelledData = None,
+    validation: ValidationData = None,
+    unlabelled: UnlabelledData = None,
+    output: StudentFolder = None,
+    encoder: StudentEncoder = None,
     set_: SetSettings = None,
-    temperature: Annotated[
-        float, typer.Option(help="Softens the answers of both before they are compared.")
-    ] = 2.0,
-    hard_share: Annotated[
-        float, typer.Option(help="Weight of the labels' loss; the teacher's answers have the rest.")
-    ] = 0.7,
-    hidden_weight: Annotated[
-        float,
-        typer.Option(help="Weight of the distance between the mean segment vectors of both."),
-    ] = 0.0,
+    temperature: Temperature = 2.0,
+    hard_share: HardShare = 0.7,
+    hidden_weight: HiddenWeight = 0.0,
     backend: BackendName = "auto",
     text_column: RunTextColumn = None,
     label_column: RunLabelColumn = None,
@@ -97,10 +107,9 @@ def distill(  # noqa: PLR0913 - one argument for each flag
     from longform.config import DistillationSettings, read_settings
     from longform.reporting import ConsoleReporter
 
-    flags = {
-        "data": str(data) if data else None,
-        "validation": str(validation) if validation else None,
-        "output_dir": str(output) if output else None,
+    paths = {"data": data, "validation": validation, "output_dir": output}
+    flags = {name: str(path) if path else None for name, path in paths.items()}
+    flags |= {
         "encoder": encoder,
         "text_column": text_column,
         "label_column": label_column,
@@ -111,17 +120,9 @@ def distill(  # noqa: PLR0913 - one argument for each flag
     }
     files = [str(student_config)] if student_config else []
     config = resolve_config([*files, *(settings or [])], set_ or [], flags)
-    weights = {
-        "temperature": temperature,
-        "hard_share": hard_share,
-        "hidden_weight": hidden_weight,
-    }
-    lessons = _Lessons(
-        _required_teacher(teacher),
-        backend,
-        unlabelled,
-        read_settings(DistillationSettings, weights),
-    )
+    weights = {"temperature": temperature, "hard_share": hard_share, "hidden_weight": hidden_weight}
+    learning = read_settings(DistillationSettings, weights)
+    lessons = _Lessons(_required_teacher(teacher), backend, unlabelled, learning)
     summary = _run(config, lessons, ConsoleReporter(), overwrite=overwrite, restart=restart)
     if as_json:
         print_json(summary)

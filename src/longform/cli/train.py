@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from longform.data.preparation import PreparedData
     from longform.reporting import Reporter
     from longform.training.lessons import Distillation
+
+_LIBRARIES = ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim")
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
@@ -125,7 +128,7 @@ def run_training(
 
     target = _required(config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
-    for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim"):
+    for library in _LIBRARIES:
         check_installed(library, "Training")
     data = _required(config.data, "--data", "the training file")
     prepared = prepare_data(data, config, reporter)
@@ -133,30 +136,16 @@ def run_training(
     from longform.export.bundles import write_bundle
     from longform.export.encoders import EncoderExports, fastest_encoder
     from longform.training.fit import fit
-    from longform.training.run_folder import claim_run_folder
 
     work = target.parent / f"{target.name}.training"
-    distillation = teach(prepared) if teach is not None else None
-    excluded = {"data", "validation", "output_dir", "parity_documents"}
-    decisive = config.model_dump(mode="json", exclude=excluded)
-    documents = [*prepared.train, *prepared.validation]
-    if distillation is not None:
-        decisive |= distillation.fingerprint
-        documents += distillation.unlabelled
-    checkpoints = claim_run_folder(work, decisive, documents, restart=restart)
+    distillation = teach(prepared) if teach else None
+    checkpoints = _claim(work, config, prepared, distillation, restart)
 
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
-    trained = fit(
-        config,
-        prepared.train,
-        prepared.validation,
-        checkpoints,
-        reporter,
-        open_encoder,
-        distillation=distillation,
-    )
+    learn = partial(fit, reporter=reporter, open_encoder=open_encoder, distillation=distillation)
+    trained = learn(config, prepared.train, prepared.validation, checkpoints)
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
     exports = EncoderExports(trained.model, shared, work / "exports")
@@ -165,12 +154,9 @@ def run_training(
     )
     shutil.rmtree(work)
     reporter.say(_closing_lines(target, trained.metrics, trained.summary))
-    return {
-        "bundle": str(target),
-        "metrics": trained.metrics,
-        "training": trained.summary,
-        "parity": {name: record.as_dict() for name, record in records.items()},
-    }
+    parity = {name: record.as_dict() for name, record in records.items()}
+    told = {"metrics": trained.metrics, "training": trained.summary, "parity": parity}
+    return {"bundle": str(target), **told}
 
 
 def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, Any]) -> str:
@@ -183,6 +169,25 @@ def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, A
         f"{summary['seconds']:,.0f} s of training\n"
         f"Next: longform evaluate {target} --data FILE   or   longform serve {target}"
     )
+
+
+def _claim(
+    work: Path,
+    config: RunConfig,
+    prepared: PreparedData,
+    distillation: Distillation | None,
+    restart: bool,
+) -> Path:
+    """Make the run's folder, or make sure that the one there is of the same run."""
+    from longform.training.run_folder import claim_run_folder
+
+    excluded = {"data", "validation", "output_dir", "parity_documents"}
+    decisive = config.model_dump(mode="json", exclude=excluded)
+    documents = [*prepared.train, *prepared.validation]
+    if distillation is not None:
+        decisive |= distillation.fingerprint
+        documents += distillation.unlabelled
+    return claim_run_folder(work, decisive, documents, restart=restart)
 
 
 def _required(value: str | None, flag: str, what: str) -> Path:

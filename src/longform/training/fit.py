@@ -120,39 +120,19 @@ def fit(
     device = pick_device(reporter, config.device)
     model, tokenizer = initialize(config, labels, _texts(learnt))
     segmenter = Segmenter(tokenizer, config.segment_settings())
-    targets = labels.targets(train)
-    parts = [
-        _segment(segmenter, documents, numbers, reporter)
-        for documents, numbers in (
-            (learnt, labels.pad(targets, len(learnt))),
-            (validation, held_out),
-        )
-    ]
+    targets = labels.pad(labels.targets(train), len(learnt))
+    pairs = ((learnt, targets), (validation, held_out))
+    parts = [_segment(segmenter, *pair, reporter) for pair in pairs]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(learnt), len(validation), len(labels)))
-    lesson = None
-    if distillation is not None:
-        width = int(model.config.vector_size)
-        lesson = distillation.lesson(train, targets, labels, width, reporter)
+    lesson = _lesson(distillation, train, labels, model, reporter)
     run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks), lesson)
-    with lesson.given_to(model.head) if lesson is not None else nullcontext():
-        trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
-        trainer.fit()
-        judged = trainer.validate()
-    summary = {
-        "documents": len(train),
-        "validation_documents": len(validation),
-        "coverage": coverage,
-        "kind": kind_of_training(config),
-        "device": device.name,
-        "device_reason": device.reason,
-        **trainer.account(),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
+    trainer, judged = run.finished(parts, open_encoder)
+    summary = run.account(trainer, len(train), len(validation), coverage)
+    summary["seconds"] = round(time.perf_counter() - started, 1)
     if distillation is not None:
-        summary["distillation"] = distillation.account(
-            validation, labels, judged.metrics, model, reporter
-        )
+        held = distillation.account(validation, labels, judged.metrics, model, reporter)
+        summary["distillation"] = held
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
@@ -172,6 +152,18 @@ def _unlabelled(
         return ()
     distillation.check(labels, config)
     return distillation.unlabelled
+
+
+def _lesson(
+    distillation: Distillation | None,
+    train: Sequence[Document],
+    labels: LabelMap,
+    model: LongTextClassifier,
+    reporter: Reporter,
+) -> Lesson | None:
+    if distillation is None:
+        return None
+    return distillation.lesson(train, labels.targets(train), labels, model, reporter)
 
 
 def _texts(documents: Sequence[Document]) -> Iterator[str]:
@@ -228,6 +220,31 @@ class _Run:
     reporter: Reporter
     callbacks: tuple[transformers.TrainerCallback, ...]
     lesson: Lesson | None = None
+
+    def account(
+        self, trainer: LongTextTrainer, train: int, validation: int, coverage: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return what the run was like."""
+        return {
+            "documents": train,
+            "validation_documents": validation,
+            "coverage": coverage,
+            "kind": kind_of_training(self.config),
+            "device": self.device.name,
+            "device_reason": self.device.reason,
+            **trainer.account(),
+        }
+
+    def finished(
+        self, parts: list[_Part], open_encoder: OpenEncoder | None
+    ) -> tuple[LongTextTrainer, Validation]:
+        """Train and judge."""
+        lesson = self.lesson
+        with nullcontext() if lesson is None else lesson.given_to(self.model.head):
+            frozen = self.config.frozen
+            trainer = self.frozen(parts, open_encoder) if frozen else self.trained(parts)
+            trainer.fit()
+            return trainer, trainer.validate()
 
     def trained(self, parts: list[_Part]) -> LongTextTrainer:
         """Train encoder and head together, on tokens."""

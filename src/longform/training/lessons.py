@@ -15,6 +15,7 @@ from longform.config import DistillationSettings, RunConfig
 from longform.data.labels import LabelMap
 from longform.errors import ConfigError
 from longform.evaluation.metrics import accuracy, macro_f1
+from longform.models import LongTextClassifier
 from longform.reporting import Reporter
 from longform.training.distillation import DistillationLoss, TargetColumns, VectorHint
 from longform.training.losses import LossFunction
@@ -147,7 +148,7 @@ class Distillation:
         train: Sequence[Document],
         targets: Targets,
         labels: LabelMap,
-        vector_size: int,
+        model: LongTextClassifier,
         reporter: Reporter,
     ) -> Lesson:
         """Ask the teacher about all documents to learn from.
@@ -156,7 +157,7 @@ class Distillation:
             train: The labelled ones.
             targets: Their labels as numbers.
             labels: Of the student.
-            vector_size: Width of the student's segment vectors.
+            model: The student.
             reporter: Told how far the teacher is.
 
         Raises:
@@ -166,7 +167,7 @@ class Distillation:
         vectors, hint = answers.vectors, None
         if vectors is not None:
             vectors = (vectors - vectors.mean(axis=0)) / np.maximum(vectors.std(axis=0), 1e-6)
-            hint = VectorHint(vector_size, vectors.shape[1])
+            hint = VectorHint(int(model.config.vector_size), vectors.shape[1])
         width = 0 if vectors is None else vectors.shape[1]
         columns = TargetColumns(len(labels), labels.is_multi_label, width)
         reporter.say(self._describe(len(train)))
