@@ -100,8 +100,7 @@ def fit(
         validation: Labelled documents that choose the best epoch; no label is new in them.
         folder: For checkpoints; a run found there is continued.
         reporter: Told what was decided and how it goes.
-        open_encoder: Opens what encodes for a frozen run, given the model, the digest of its
-            encoder and the precision that suits the device; None takes torch.
+        open_encoder: Opens the encoder of a frozen run, given model, digest and precision.
         callbacks: Further callbacks of the Trainer.
         distillation: A teacher to learn from beside the labels.
 
