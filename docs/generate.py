@@ -34,6 +34,7 @@ ROOMS: dict[str, type[BaseModel]] = {
     "data": config.DataSettings,
     "augmentation": config.AugmentationSettings,
     "files": config.RunConfig,
+    "pretraining": config.PretrainingSettings,
 }
 """Marker on a page -> the class whose own fields are listed there."""
 

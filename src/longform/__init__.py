@@ -8,11 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from longform.facade import TEXT_CLASSIFICATION, HappyTextClassification, HappyTransformer
     from longform.inference.predictor import Predictor, load
+    from longform.models.bert_split_lstm import BERTSplitLSTM
     from longform.training.processing import HappyDataProcessor, encode_texts
 
 __version__ = "0.1.0"
-__all__ = ["HappyDataProcessor", "Predictor", "__version__", "encode_texts", "load"]
+__all__ = [
+    "TEXT_CLASSIFICATION",
+    "BERTSplitLSTM",
+    "HappyDataProcessor",
+    "HappyTextClassification",
+    "HappyTransformer",
+    "Predictor",
+    "__version__",
+    "encode_texts",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,4 +37,12 @@ def __getattr__(name: str) -> Any:
         from longform.training import processing
 
         return getattr(processing, name)
+    if name in {"TEXT_CLASSIFICATION", "HappyTextClassification", "HappyTransformer"}:
+        from longform import facade
+
+        return getattr(facade, name)
+    if name == "BERTSplitLSTM":
+        from longform.models import bert_split_lstm
+
+        return getattr(bert_split_lstm, name)
     raise AttributeError(f"module 'longform' has no attribute '{name}'")

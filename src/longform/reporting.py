@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-Advance = Callable[[float], None]
+
+class Advance(Protocol):
+    """Moves a bar by an amount, and may rename it."""
+
+    def __call__(self, amount: float, description: str | None = None, /) -> None:
+        """Add to what is done."""
 
 
 class Reporter:
@@ -25,9 +31,9 @@ class Reporter:
             unit: What is counted.
 
         Yields:
-            A function to call with each amount done.
+            A function to call with each amount done, and a new description where there is one.
         """
-        yield lambda amount: None
+        yield lambda amount, description=None: None
 
 
 class ConsoleReporter(Reporter):
@@ -66,7 +72,9 @@ class ConsoleReporter(Reporter):
         hidden = not self._console.is_terminal
         with Progress(*columns, console=self._console, disable=hidden, transient=True) as progress:
             task = progress.add_task(description, total=total)
-            yield lambda amount: progress.advance(task, amount)
+            yield lambda amount, description=None: progress.update(
+                task, advance=amount, description=description
+            )
 
 
 def counted(number: int, one: str, many: str = "") -> str:

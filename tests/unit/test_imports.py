@@ -14,7 +14,9 @@ import pytest
 
 HEAVY = {"torch", "transformers"}
 RUNTIMES = HEAVY | {"numpy", "onnxruntime", "openvino", "tokenizers", "sklearn", "pyarrow"}
-VERBS = ("train", "evaluate", "predict", "inspect", "serve", "demo", "env")
+VERBS = (
+    *("train", "pretrain", "search", "evaluate", "predict", "inspect", "serve", "demo", "env"),
+)
 
 
 def loaded_after(statement: str) -> set[str]:

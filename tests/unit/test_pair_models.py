@@ -26,13 +26,16 @@ def pair_readings(counts: list[tuple[int, int]]):
 
 def test_the_two_texts_are_taken_apart_and_moved_to_the_front():
     vectors, mask, positions = pair_readings([(2, 3), (4, 1)])
-    (first, first_mask), (second, second_mask) = split_parts(vectors, mask, positions)
+    first_part, second_part = split_parts(vectors, mask, positions)
+    first, first_mask, _ = first_part
+    second, second_mask, second_positions = second_part
     assert first_mask.tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]]
     assert second_mask.tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]
     assert torch.equal(first[0, :2], vectors[0, :2])
     assert torch.equal(second[0, :3], vectors[0, 2:])
     assert torch.equal(second[1, 0], vectors[1, 4])
     assert second[1, 1:].abs().max() == 0
+    assert second_positions[0, :3, 0].tolist() == [0, 1, 2]
 
 
 @EVERY_KIND

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("torch")
 
 from longform.errors import InputError
-from longform.training.progress import COMPLETE
+from longform.training.checkpoints import mark_complete
 from longform.training.run_folder import claim_run_folder
 from longform.types import Document
 
@@ -18,7 +18,7 @@ def interrupt(folder, *, complete=True):
     checkpoint = checkpoints / "checkpoint-3"
     checkpoint.mkdir(parents=True)
     if complete:
-        (checkpoint / COMPLETE).touch()
+        mark_complete(checkpoint)
     return checkpoint
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_tokenizers import CORPUS, word_pieces
+from tiny_tokenizers import CORPUS, unigram, word_pieces
 from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
@@ -311,7 +311,7 @@ def bert_folder(tmp_path_factory):
 
 
 def write_encoder(folder, kind=BertModel, positions: int = 32, vocabulary: int | None = None):
-    tokenizer = word_pieces()
+    tokenizer = unigram() if kind is RobertaModel else word_pieces()
     config_class = RobertaConfig if kind is RobertaModel else BertConfig
     torch.manual_seed(0)
     kind(
@@ -327,7 +327,9 @@ def write_encoder(folder, kind=BertModel, positions: int = 32, vocabulary: int |
     ).save_pretrained(folder)
     (folder / "tokenizer.json").write_text(tokenizer.serialized, encoding="utf-8")
     PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "tokenizer.json"), unk_token="[UNK]", pad_token="[PAD]"
+        tokenizer_file=str(folder / "tokenizer.json"),
+        unk_token="<unk>" if kind is RobertaModel else "[UNK]",
+        pad_token="<pad>" if kind is RobertaModel else "[PAD]",
     ).save_pretrained(folder)
     return folder
 

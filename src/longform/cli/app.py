@@ -18,6 +18,8 @@ from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
 from longform.cli.inspect import inspect
 from longform.cli.predict import predict
+from longform.cli.pretrain import SeveralFilesCommand, pretrain
+from longform.cli.search import search
 from longform.cli.serve import serve
 from longform.cli.train import train
 from longform.errors import LongformError
@@ -32,8 +34,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (doctor, train, distill, evaluate, predict, inspect, serve, demo):
+for verb in (doctor, train, distill, search, evaluate, predict, inspect, serve, demo):
     app.command()(verb)
+app.command(cls=SeveralFilesCommand)(pretrain)
 app.command(name="env")(environment)
 
 

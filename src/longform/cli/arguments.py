@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from longform.bundle import Bundle
     from longform.config import DataSettings, RunConfig
     from longform.inference.predictor import Predictor
     from longform.reporting import Reporter
+
+Settings = TypeVar("Settings", bound="BaseModel")
 
 BundleFolder = Annotated[
     Path, typer.Argument(help="The folder of a bundle, as 'longform train' writes it.")
@@ -103,9 +107,19 @@ def data_settings(bundle: Bundle, **flags: str | None) -> DataSettings:
 def resolve_config(
     plain: list[str], assigned: list[str], flags: dict[str, str | None]
 ) -> RunConfig:
+    """Lay settings over the configuration file of a training run; see `resolve_settings`."""
+    from longform.config import RunConfig
+
+    return resolve_settings(RunConfig, plain, assigned, flags)
+
+
+def resolve_settings(
+    model: type[Settings], plain: list[str], assigned: list[str], flags: dict[str, str | None]
+) -> Settings:
     """Lay settings over the configuration file, and flags over both.
 
     Args:
+        model: The settings that are wanted.
         plain: Arguments without a flag: a configuration file, and what follows the first setting
             of `--set`.
         assigned: Values of `--set`.
@@ -115,14 +129,14 @@ def resolve_config(
         InputError: Two configuration files.
         ConfigError: A setting is unknown or has a value that is.
     """
-    from longform.config import load_config, parse_assignments
+    from longform.config import load_settings, parse_assignments
 
     files = [argument for argument in plain if "=" not in argument]
     assignments = [argument for argument in plain if "=" in argument]
     overrides = parse_assignments([*assignments, *assigned])
     # A flag that is not given must not undo what the file says; `--set key=null` may.
     overrides |= {name: value for name, value in flags.items() if value is not None}
-    return load_config(_only_config(files), overrides)
+    return load_settings(model, _only_config(files), overrides)
 
 
 def open_predictor(bundle: Bundle, backend: str, reporter: Reporter) -> Predictor:

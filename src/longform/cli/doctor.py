@@ -168,13 +168,14 @@ def _prepare_report(report: Path, sources: list[Path]) -> None:
 
 
 def _open_encoder(encoder: str) -> tuple[TextTokenizer, EncoderShape] | None:
-    """Open tokenizer and size of a pretrained encoder, without its weights; None for `bag`."""
+    """Open tokenizer and size, without weights; None for what is trained from nothing."""
+    from longform.config import SCRATCH_ENCODERS
     from longform.data.doctor.plans import read_encoder_shape
     from longform.errors import InputError
     from longform.extras import is_available
     from longform.text.tokenization import TextTokenizer
 
-    if encoder == "bag":
+    if encoder in SCRATCH_ENCODERS:
         return None
     folder = Path(encoder).expanduser()
     path = folder / "tokenizer.json"

@@ -31,6 +31,7 @@ def inspect(
         "digest": opened.digest,
         "description": description.model_dump(mode="json"),
         "parity": parity,
+        "parameters": _count_parameters(opened.path("model.safetensors")),
         "backends_here": [str(candidate) for candidate in candidates(opened)],
         "files": {name: opened.path(name).stat().st_size for name in sorted(opened.files)},
     }
@@ -49,6 +50,8 @@ def inspect(
         f"({segments.segmenter}, overlap {segments.overlap})"
     )
     typer.echo(f"model       {model['encoder']} + {model['aggregator']}")
+    counts = ", ".join(f"{part} {count:,}" for part, count in content["parameters"].items())
+    typer.echo(f"parameters  {counts}")
     typer.echo(
         "metrics     "
         + ", ".join(f"{name} {100 * value:.2f} %" for name, value in description.metrics.items())
@@ -67,6 +70,28 @@ def inspect(
         typer.echo(f"text        {text}: {plan['coverage']}")
         for segment in plan["segments"]:
             typer.echo(f"  {segment['start']:>8,} to {segment['end']:>8,}  {segment['tokens']}")
+
+
+def _count_parameters(path: Path) -> dict[str, int]:
+    """Count the parameters of encoder, aggregator and the rest of the head.
+
+    Only the header of the safetensors file is read: its length, eight bytes, then names and shapes
+    as JSON.
+    """
+    import json
+    import math
+
+    with path.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    counts = {"encoder": 0, "aggregator": 0, "head": 0}
+    for name, entry in header.items():
+        # Buffers that standardise vectors are not learnt.
+        if name == "__metadata__" or name.startswith("head.vector_"):
+            continue
+        part = name.partition(".")[0]
+        part = "aggregator" if name.startswith("head.aggregator.") else part
+        counts[part] = counts.get(part, 0) + math.prod(entry["shape"])
+    return counts
 
 
 def _plan(opened: Any, path: Path) -> dict[str, Any]:

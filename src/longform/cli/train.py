@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from longform.reporting import Reporter
     from longform.training.lessons import Distillation
 
-_LIBRARIES = ("torch", "transformers", "accelerate", "onnx", "onnxscript", "onnxslim")
+_NO_PART_OF_A_RUN = {"data", "validation", "output_dir", "parity_documents"}
+_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "onnx", "onnxscript", "onnxslim")
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the bundle that is at --output.")
@@ -181,8 +182,7 @@ def _claim(
     """Make the run's folder, or make sure that the one there is of the same run."""
     from longform.training.run_folder import claim_run_folder
 
-    excluded = {"data", "validation", "output_dir", "parity_documents"}
-    decisive = config.model_dump(mode="json", exclude=excluded)
+    decisive = config.model_dump(mode="json", exclude=_NO_PART_OF_A_RUN)
     documents = [*prepared.train, *prepared.validation]
     if distillation is not None:
         decisive |= distillation.fingerprint

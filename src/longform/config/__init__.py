@@ -7,8 +7,15 @@ from longform.config.data import (
     ProblemType,
 )
 from longform.config.distillation import DistillationSettings
-from longform.config.loading import ALIASES, load_config, parse_assignments, read_settings
+from longform.config.loading import (
+    ALIASES,
+    load_config,
+    load_settings,
+    parse_assignments,
+    read_settings,
+)
 from longform.config.model import SCRATCH_ENCODERS, Aggregation, ModelSettings, TokenPooling
+from longform.config.pretraining import PretrainingSettings
 from longform.config.segments import CleaningStep, SegmentSettings
 from longform.config.settings import RunConfig
 from longform.config.training import OptimizationSettings, TrainingSettings
@@ -24,12 +31,14 @@ __all__ = [
     "DistillationSettings",
     "ModelSettings",
     "OptimizationSettings",
+    "PretrainingSettings",
     "ProblemType",
     "RunConfig",
     "SegmentSettings",
     "TokenPooling",
     "TrainingSettings",
     "load_config",
+    "load_settings",
     "parse_assignments",
     "read_settings",
 ]

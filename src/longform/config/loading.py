@@ -34,9 +34,17 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """Read the configuration of a training run; see `load_settings`."""
+    return load_settings(RunConfig, path, overrides)
+
+
+def load_settings(
+    model: type[Settings], path: Path | None, overrides: dict[str, Any] | None = None
+) -> Settings:
     """Read a YAML file, lay `overrides` over it and validate the whole.
 
     Args:
+        model: The settings that are wanted.
         path: YAML file, or None for the defaults.
         overrides: Values that win over the file, for example from `--set key=value`.
 
@@ -46,7 +54,7 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> R
     """
     values = _flatten(_read_yaml(path)) if path is not None else {}
     values.update(_flatten(overrides or {}))
-    return read_settings(RunConfig, values, f"{path}" if path is not None else "the given settings")
+    return read_settings(model, values, f"{path}" if path is not None else "the given settings")
 
 
 def read_settings(
@@ -62,7 +70,7 @@ def read_settings(
     except ValidationError as error:
         raise ConfigError(
             f"The configuration ({where}) cannot be used.",
-            found="; ".join(_describe(fault) for fault in error.errors()),
+            found="; ".join(_describe(fault, model) for fault in error.errors()),
             fix="Correct these keys; 'longform train --help' and docs/configuration.md list all.",
         ) from error
 
@@ -155,10 +163,11 @@ def _flatten(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _describe(fault: Any) -> str:
+def _describe(fault: Any, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in fault["loc"]) or "configuration"
     if fault["type"] == "extra_forbidden":
-        names = [*RunConfig.model_fields, *ALIASES]
+        known = model.model_fields
+        names = [*known, *(theirs for theirs, ours in ALIASES.items() if ours in known)]
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
         hint = f", did you mean '{near[0]}'?" if near else ""
         return f"unknown key '{key}'{hint}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TokenPooling = Literal["cls", "mean", "max", "last"]
 Aggregation = Literal["mean", "max", "attention", "lstm", "gru", "transformer", "concat"]
@@ -13,17 +13,35 @@ SCRATCH_ENCODERS = ("bag", "lstm", "linformer")
 """Values of `encoder` that name an encoder which is trained from nothing."""
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "bert_split_lstm": {
+        "encoder": "bert-base-chinese",
+        "token_pooling": "cls",
+        "aggregator": "lstm",
+        "aggregator_hidden": 256,
+        "aggregator_layers": 1,
+        "lstm_bidirectional": True,
+    },
+}
+"""Name of a known architecture -> its settings."""
+
+
 class ModelSettings(BaseModel):
     """What reads the segments and what joins them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    preset: Literal["bert_split_lstm"] | None = None
+    """Settings of a known architecture, which those that are given win over. `bert_split_lstm`:
+    the `[CLS]` vector of each segment by `bert-base-chinese`, a bidirectional LSTM of width 256
+    over them."""
     encoder: str = "bag"
     """`bag`, `lstm` and `linformer` are trained from nothing; otherwise a folder or name of a
     Hugging Face encoder or decoder, or a bundle whose encoder to start from."""
     token_pooling: TokenPooling | None = None
-    """Token vectors -> segment vector. None: `last` for a decoder, `mean` otherwise. Ignored by
-    `bag`, whose tokens are averaged."""
+    """Token vectors -> segment vector: the first one, the mean, the maximum of each feature, or the
+    last one. None: `last` for a decoder, `max` for `lstm`, `mean` otherwise. Ignored by `bag`,
+    whose tokens are averaged."""
     aggregator: Aggregation = "attention"
     """Segment vectors -> document vector. `concat` wants `max_segments`."""
     aggregator_hidden: int = Field(256, ge=1)
@@ -68,3 +86,25 @@ class ModelSettings(BaseModel):
     """Share of features dropped before the updates."""
     lora_target_modules: tuple[str, ...] | None = None
     """Names of the linear layers that are updated; None: query and value projections."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_lies_under_what_is_given(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        # An unknown name is refused with the other faults, by its field.
+        return {**PRESETS.get(str(values.get("preset")), {}), **values}
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> ModelSettings:
+        if self.aggregator == "transformer" and self.aggregator_hidden % self.aggregator_heads:
+            raise ValueError(
+                "aggregator_hidden must be a multiple of aggregator_heads for the aggregator "
+                f"'transformer', found {self.aggregator_hidden} and {self.aggregator_heads}"
+            )
+        if self.encoder == "linformer" and self.encoder_hidden % self.encoder_heads:
+            raise ValueError(
+                "encoder_hidden must be a multiple of encoder_heads for the encoder 'linformer', "
+                f"found {self.encoder_hidden} and {self.encoder_heads}"
+            )
+        return self

@@ -39,6 +39,17 @@ class RunConfig(
         return self
 
     @model_validator(mode="after")
+    def _second_passes_have_something_to_read(self) -> RunConfig:
+        if self.frozen and self.fgm_epsilon:
+            raise ValueError(
+                "fgm_epsilon moves token embeddings and frozen never reads them, found both"
+            )
+        for name in ("fgm_epsilon", "ema_decay"):
+            if self.fsdp and getattr(self, name):
+                raise ValueError(f"{name} needs whole weights and fsdp divides them, found both")
+        return self
+
+    @model_validator(mode="after")
     def _concat_needs_a_width(self) -> RunConfig:
         if self.aggregator == "concat" and self.max_segments is None:
             raise ValueError(

@@ -19,7 +19,7 @@ class OptimizationSettings(BaseModel):
     """Of the head, when a pretrained encoder is trained below it. None: 1e-3."""
     layer_learning_rate_decay: float = Field(0.9, gt=0, le=1)
     """Each layer of a pretrained encoder learns at this share of the rate of the layer above it,
-    the embeddings at the lowest; 1 gives all the same rate."""
+    the embeddings at the lowest; 1 gives all the same rate, as `lora` always has it."""
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled decay of AdamW; biases and normalisation weights are spared."""
     adam_beta1: float = Field(0.9, ge=0, lt=1)
@@ -40,6 +40,9 @@ class OptimizationSettings(BaseModel):
     """Optimiser steps of warm-up; below 1, a share of all steps. At most half of all steps."""
     max_grad_norm: float = Field(1.0, ge=0)
     """Length that gradients are clipped to."""
+    attention_dropout: float | None = Field(0.0, ge=0, lt=1)
+    """Share of attention probabilities dropped when a pretrained encoder is trained: any keeps the
+    device from its fast kernels. None: as the encoder was pretrained, often 0.1."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     """Share of the probability spread over all classes."""
     class_weights: Literal["none", "auto"] = "none"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longform.config import RunConfig
+from longform.config import DataSettings, RunConfig
 from longform.data.augmentation import augment_documents
 from longform.data.label_spelling import normalize_labels
 from longform.data.labels import LabelMap
@@ -46,35 +46,86 @@ def prepare_data(data: Path, config: RunConfig, reporter: Reporter) -> PreparedD
         MissingExtraError: A library is missing for what the configuration asks for.
     """
     settings = config.data_settings()
+    documents, account = _read_training(data, settings, reporter)
+    train, validation = _divide(documents, config, reporter, account)
+    originals = len(train)
+    train = augment_documents(train, config, config.seed, reporter)
+    account["augmented_copies"] = len(train) - originals
+    return PreparedData(train, validation, account)
+
+
+def prepare_search_data(
+    data: Path, config: RunConfig, test: RunConfig, reporter: Reporter
+) -> tuple[PreparedData, tuple[Document, ...]]:
+    """Divide documents into those to learn from, those that choose, and those that only judge.
+
+    The test part is set aside first, in the same way as a validation part is, so that neither a
+    copy nor a group of it is in the others.
+
+    Args:
+        data: Training file.
+        config: Of the run.
+        test: The same, but for `validation` and `validation_split`, which say where the test part
+            comes from.
+        reporter: Told everything that was found, dropped or changed.
+
+    Returns:
+        The parts to search with, and the test part.
+
+    Raises:
+        InputError: A file cannot be read, or the documents cannot be divided.
+        MissingExtraError: A library is missing for what the configuration asks for.
+    """
+    # Groups and times are read where any of the two divisions needs them.
+    reading = config if config.validation is None else test
+    documents, account = _read_training(data, reading.data_settings(), reporter)
+    rest, judging = _divide(documents, test, reporter, account)
+    account["test_documents"] = len(judging)
+    train, validation = _divide(rest, config, reporter, account)
+    # A class whose only documents were set aside cannot be judged.
+    judging = _match_labels(judging, train, config, reporter)
+    originals = len(train)
+    train = augment_documents(train, config, config.seed, reporter)
+    account["augmented_copies"] = len(train) - originals
+    return PreparedData(train, validation, account), judging
+
+
+def _read_training(
+    data: Path, settings: DataSettings, reporter: Reporter
+) -> tuple[tuple[Document, ...], dict[str, Any]]:
+    """Read and repair the training file; return its documents and the account so far."""
     result = read_documents(data, settings)
     reporter.say(result.report.summary())
     account: dict[str, Any] = {"training_file": _count_rows(result.report)}
     repair = _say(repair_training(result.documents, settings), reporter)
     account["training_repairs"] = _count_changes(repair)
     # Refused here, before anything long begins, when there is nothing to tell apart.
-    labels = LabelMap.from_documents(repair.documents)
+    LabelMap.from_documents(repair.documents)
+    return tuple(repair.documents), account
+
+
+def _divide(
+    documents: Sequence[Document], config: RunConfig, reporter: Reporter, account: dict[str, Any]
+) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+    """Return the documents to train on and those of the validation file, or held out."""
     if config.validation is None:
-        split = hold_out(repair.documents, config, reporter)
+        split = hold_out(documents, config, reporter)
         for note in split.notes:
             reporter.say(note)
-        train = split.train
         # Held out by time, a label may be newer than all that is learnt from.
-        validation = _match_labels(split.validation, train, config, reporter)
-    else:
-        settings = settings.model_copy(update={"problem_type": labels.problem_type})
-        other = read_documents(Path(config.validation), settings)
-        reporter.say(other.report.summary())
-        account["validation_file"] = _count_rows(other.report)
-        validation = _match_labels(other.documents, repair.documents, config, reporter)
-        leaks = _say(repair_leaks(repair.documents, validation, settings, reporter), reporter)
-        account["leaks"] = _count_changes(leaks)
-        train = leaks.documents
-        if leaks.changes:
-            validation = _match_labels(validation, train, config, reporter)
-    originals = len(train)
-    train = augment_documents(train, config, config.seed, reporter)
-    account["augmented_copies"] = len(train) - originals
-    return PreparedData(train, validation, account)
+        return split.train, _match_labels(split.validation, split.train, config, reporter)
+    labels = LabelMap.from_documents(documents)
+    settings = config.data_settings().model_copy(update={"problem_type": labels.problem_type})
+    other = read_documents(Path(config.validation), settings)
+    reporter.say(other.report.summary())
+    account["validation_file"] = _count_rows(other.report)
+    validation = _match_labels(other.documents, documents, config, reporter)
+    leaks = _say(repair_leaks(documents, validation, settings, reporter), reporter)
+    account["leaks"] = _count_changes(leaks)
+    train = tuple(leaks.documents)
+    if leaks.changes:
+        validation = _match_labels(validation, train, config, reporter)
+    return train, validation
 
 
 def read_unlabelled(

@@ -164,6 +164,8 @@ def _description(staging: _Staging) -> BundleDescription:
     knobs = {name: getattr(config, name) for name in ModelSettings.model_fields}
     # The name says what it was; the folder it lay in is nobody's business.
     knobs["encoder"] = Path(config.encoder).name
+    # What null meant for this encoder.
+    knobs["token_pooling"] = trained.model.config.token_pooling
     labels = number_labels(trained.labels.names)
     paths = {"data", "validation", "output_dir"}
     resolved = {**config.model_dump(exclude=paths), "encoder": knobs["encoder"]}

@@ -61,7 +61,8 @@ def export_encoder(model: LongTextClassifier, path: Path) -> None:
     ids = torch.randint(0, 7, (3, min(11, model.config.segment_length)))
     mask = torch.ones_like(ids)
     axes = {0: torch.export.Dim("segments"), 1: torch.export.Dim("tokens")}
-    if "max_position_embeddings" in (model.config.encoder_config or {}):
+    if model.config.encoder not in ("bag", "lstm"):
+        # All others have a table of positions, or were tested up to their length only.
         axes[1] = torch.export.Dim("tokens", max=model.config.segment_length)
     dynamic = {"input_ids": axes, "attention_mask": axes}
     _export(_Encoder(model), (ids, mask), path, dynamic, "segment_vector")

@@ -11,9 +11,12 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import logging
 
-from longform.models.aggregators import AGGREGATORS, Place, first_vector, split_parts
+from longform.models.aggregators import AGGREGATORS, split_parts
+from longform.models.bag import BagEncoder
 from longform.models.configuration import LongTextConfig
-from longform.models.encoders import BagEncoder, PretrainedEncoder
+from longform.models.encoders import SCRATCH, build_encoder
+from longform.models.place import Place
+from longform.models.pooling import first_vector
 
 Encode = Callable[[Tensor, Tensor], Tensor]
 """Token ids and mask, int64 `[segments, tokens]` each, to vectors `[segments, width]`."""
@@ -85,15 +88,16 @@ class Head(nn.Module):
             )
             document = torch.cat([first, second, (first - second).abs(), first * second], dim=-1)
         else:
-            document = self._document_vector(placed, mask)
+            document = self._document_vector(placed, mask, positions)
         logits = self.classifier(self.dropout(document))
         if self.one_logit:
             # Softmax over (0, z) is the sigmoid of z: all that follows sees two classes.
             return torch.cat([torch.zeros_like(logits), logits], dim=-1)
         return logits
 
-    def _document_vector(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        return torch.cat([self.aggregator(vectors, mask), first_vector(vectors)], dim=-1)
+    def _document_vector(self, vectors: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        aggregate = self.aggregator(vectors, mask, positions)
+        return torch.cat([aggregate, first_vector(vectors)], dim=-1)
 
 
 class LongTextClassifier(PreTrainedModel):
@@ -109,11 +113,7 @@ class LongTextClassifier(PreTrainedModel):
 
     def __init__(self, config: LongTextConfig, encoder_model: nn.Module | None = None) -> None:
         super().__init__(config)
-        self.encoder: nn.Module = (
-            BagEncoder(config)
-            if config.encoder == "bag"
-            else PretrainedEncoder(config, encoder_model)
-        )
+        self.encoder: nn.Module = build_encoder(config, encoder_model)
         self.head = Head(config)
         self.encode_segments: Callable[[Encode, Tensor, Tensor], Tensor] = _encode_at_once
         """How the segments of a batch are handed to `encode`: training hands them over in pieces
@@ -123,12 +123,15 @@ class LongTextClassifier(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         # transformers hands over only modules that hold parameters themselves: asked about
         # `BagEncoder` or `Place`, this would never run.
-        if isinstance(module, nn.Embedding) and isinstance(self.encoder, BagEncoder):
-            # fastText's range: the mean of many embeddings starts near zero, and a token or pair
-            # that training never meets adds next to nothing.
-            bound = 1.0 / module.embedding_dim
-            nn.init.uniform_(module.weight, -bound, bound)
-        elif isinstance(module, nn.LSTM):
+        if isinstance(module, nn.Embedding) and self.config.encoder in SCRATCH:
+            if isinstance(self.encoder, BagEncoder):
+                # fastText's range: the mean of many embeddings starts near zero, and a token or
+                # pair that training never meets adds next to nothing.
+                bound = 1.0 / module.embedding_dim
+                nn.init.uniform_(module.weight, -bound, bound)
+            else:
+                nn.init.normal_(module.weight, std=0.1)
+        elif isinstance(module, nn.LSTM | nn.GRU):
             for name, parameter in module.named_parameters():
                 if name.startswith("weight_hh"):
                     nn.init.orthogonal_(parameter)

@@ -24,7 +24,9 @@ from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
+from longform.training.adapters import add_adapters, merge_adapters
 from longform.training.arguments import kind_of_training, trains_pretrained
+from longform.training.attention import training_attention
 from longform.training.devices import Device, pick_device
 from longform.training.features import (
     SegmentCollator,
@@ -117,7 +119,8 @@ def fit(
     held_out = labels.targets(validation)
     learnt = [*train, *_unlabelled(distillation, labels, config)]
     device = pick_device(reporter, config.device)
-    model, tokenizer = initialize(config, labels, _texts(learnt))
+    model, tokenizer = initialize(config, labels, _texts(learnt), reporter)
+    add_adapters(model, config, reporter)
     segmenter = Segmenter(tokenizer, config.segment_settings())
     targets = labels.pad(labels.targets(train), len(learnt))
     pairs = ((learnt, targets), (validation, held_out))
@@ -242,7 +245,14 @@ class _Run:
         with nullcontext() if lesson is None else lesson.given_to(self.model.head):
             frozen = self.config.frozen
             trainer = self.frozen(parts, open_encoder) if frozen else self.trained(parts)
-            trainer.fit()
+            with training_attention(
+                self.model,
+                self.device.name,
+                self.config.segment_length,
+                self.config.attention_dropout,
+            ):
+                trainer.fit()
+            merge_adapters(self.model)
             return trainer, trainer.validate()
 
     def trained(self, parts: list[_Part]) -> LongTextTrainer:

@@ -23,6 +23,7 @@ from longform.inference.packing import pack_segments
 Encode = Callable[[Tensor, Tensor], Tensor]
 
 KEEP_ALL = math.inf
+_LARGER = 4
 
 
 class PiecewiseEncoding:
@@ -49,12 +50,16 @@ class PiecewiseEncoding:
         Returns:
             float `[segments, width]`, in the order given.
         """
-        lengths = attention_mask.sum(dim=1).tolist()
-        pieces = list(pack_segments(lengths, self.micro_batch_tokens))
+        lengths = attention_mask.sum(dim=1).clamp_min(1).tolist()
+        # Where all activations stay, small pieces save nothing, and each costs the embeddings a
+        # gradient of their whole table.
+        keeps_all = self.kept_tokens == KEEP_ALL and torch.is_grad_enabled()
+        budget = self.micro_batch_tokens * (_LARGER if keeps_all else 1)
+        pieces = list(pack_segments(lengths, budget))
         kept = 0
         vectors = []
         for piece in pieces:
-            longest = max(int(lengths[piece[0]]), 1)
+            longest = int(lengths[piece[0]])
             rows = torch.tensor(piece, device=input_ids.device)
             ids = input_ids[rows, :longest]
             mask = attention_mask[rows, :longest]

@@ -1,73 +1,101 @@
-"""The untrained model: an encoder and its tokenizer from a folder, or `bag` from the corpus."""
+"""The untrained model: a pretrained encoder and its tokenizer, or both from the corpus."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from longform.config import RunConfig
+from longform.config import SCRATCH_ENCODERS, RunConfig, TokenPooling
 from longform.data.labels import LabelMap
-from longform.errors import ConfigError, InputError
+from longform.errors import ConfigError
 from longform.models import LongTextClassifier, LongTextConfig
-from longform.models.encoders import pooler_arguments
+from longform.models.pretrained import own_settings
+from longform.reporting import Reporter
 from longform.text.cleaning import Cleaner
 from longform.text.tokenization import TextTokenizer
 from longform.text.vocabulary import train_tokenizer
+from longform.training.encoder_loading import load_encoder
 
 _VOCABULARY_CHARACTERS = 20_000_000
-"""Characters of the corpus that the tokenizer of `bag` learns from: more changes nothing."""
+"""Characters of the corpus that a tokenizer is learnt from: more changes nothing."""
+
+_SCRATCH_POOLING: dict[str, TokenPooling] = {"bag": "mean", "lstm": "max", "linformer": "mean"}
+"""What `token_pooling: null` means for encoders trained from nothing."""
 
 
 def initialize(
-    config: RunConfig, labels: LabelMap, texts: Iterable[str]
+    config: RunConfig, labels: LabelMap, texts: Iterable[str], reporter: Reporter | None = None
 ) -> tuple[LongTextClassifier, TextTokenizer]:
     """Build the model that training starts from, and the tokenizer that belongs to it.
 
     Args:
         config: The run.
         labels: The classes.
-        texts: The training corpus, from which `bag` learns its vocabulary.
+        texts: The training corpus, from which an encoder trained from nothing learns its
+            vocabulary.
+        reporter: Told what was decided, and what of a trained model is left behind.
 
     Raises:
         InputError: The encoder's folder is missing, has no weights or no tokenizer.
-        ConfigError: The segment length is more than the encoder can take.
+        ConfigError: The segment length is more than the encoder can take, or its type cannot be
+            exported.
     """
+    reporter = reporter or Reporter()
     _check_logits(config, labels)
-    if config.encoder == "bag":
+    encoder = None
+    if config.encoder in SCRATCH_ENCODERS:
         cleaner = Cleaner(config.segment_settings())
         cleaned = (cleaner.clean(text).text for text in _limited(texts))
         tokenizer = train_tokenizer(cleaned, config.vocabulary_size)
-        settings: dict[str, Any] = {"vocabulary_size": tokenizer.vocabulary_size}
-        encoder = None
+        settings: dict[str, Any] = {
+            "encoder": config.encoder,
+            "vocabulary_size": tokenizer.vocabulary_size,
+        }
+        pooling = _SCRATCH_POOLING[config.encoder]
     else:
-        encoder, tokenizer = _load_encoder(config)
-        settings = {"encoder_config": encoder.config.to_dict()}
+        loaded = load_encoder(config, reporter)
+        encoder, tokenizer, pooling = loaded.model, loaded.tokenizer, loaded.pooling
+        settings = {
+            "encoder": encoder.config.model_type,
+            "encoder_config": own_settings(encoder.config),
+        }
+        if config.token_pooling is None:
+            reporter.say(f"Token vectors are pooled by: {pooling}.")
+    copied = {name: getattr(config, name) for name in _COPIED}
     model_config = LongTextConfig(
-        encoder="bag" if encoder is None else encoder.config.model_type,
-        bag_dimension=config.bag_dimension,
-        bag_buckets=config.bag_buckets,
-        bag_token_dropout=config.bag_token_dropout,
-        token_pooling=config.token_pooling or "mean",
-        aggregator=config.aggregator,
-        aggregator_hidden=config.aggregator_hidden,
-        aggregator_layers=config.aggregator_layers,
-        lstm_bidirectional=config.lstm_bidirectional,
-        binary_logits=config.binary_logits,
+        **copied,
+        **settings,
+        token_pooling=config.token_pooling or pooling,
         text_pair=config.text_pair_column is not None,
-        dropout=config.dropout,
-        segment_length=config.segment_length,
         id2label={number: name for name, number in labels.label2id.items()},
         label2id=labels.label2id,
         problem_type=labels.problem_type,
-        **settings,
     )
     return LongTextClassifier(model_config, encoder), tokenizer
+
+
+_COPIED = (
+    "bag_dimension",
+    "bag_buckets",
+    "bag_token_dropout",
+    "encoder_hidden",
+    "encoder_layers",
+    "encoder_heads",
+    "linformer_k",
+    "aggregator",
+    "aggregator_hidden",
+    "aggregator_layers",
+    "aggregator_heads",
+    "lstm_bidirectional",
+    "max_segments",
+    "binary_logits",
+    "dropout",
+    "segment_length",
+)
+"""Settings that the model's configuration takes as they are."""
 
 
 def _check_logits(config: RunConfig, labels: LabelMap) -> None:
@@ -87,117 +115,6 @@ def weights_digest(model: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
     return digest.hexdigest()
-
-
-def load_tokenizer(name: str) -> TextTokenizer:
-    """Load the tokenizer of a Hugging Face model.
-
-    Args:
-        name: A folder, or a name in the local cache.
-
-    Raises:
-        InputError: There is none.
-    """
-    source = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
-    try:
-        loaded = AutoTokenizer.from_pretrained(source)
-        return TextTokenizer(loaded.backend_tokenizer.to_str())
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(
-            "A tokenizer is a folder (or a name in the local Hugging Face cache) that holds "
-            "tokenizer.json.",
-            found=f"'{name}': {_first_sentence(error)}",
-            fix="Give the path of a downloaded model.",
-        ) from error
-
-
-def _load_encoder(config: RunConfig) -> tuple[Any, TextTokenizer]:
-    source = _encoder_source(config.encoder)
-    try:
-        encoder_config = AutoConfig.from_pretrained(source)
-        arguments = pooler_arguments(encoder_config.model_type)
-        encoder, loading = AutoModel.from_pretrained(
-            source, dtype="float32", output_loading_info=True, **arguments
-        )
-        hub_tokenizer = AutoTokenizer.from_pretrained(source)
-    # A damaged file is a SafetensorError, weights of another shape are a RuntimeError.
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-        raise InputError(
-            "The encoder must be 'bag', or a folder (or a name in the local Hugging Face cache) "
-            "with config.json, model.safetensors and a tokenizer.",
-            found=f"'{config.encoder}': {_first_sentence(error)}",
-            fix="Give the path of a downloaded model, or leave --encoder out to train 'bag'.",
-        ) from error
-    _check_weights(config.encoder, loading["missing_keys"])
-    tokenizer = TextTokenizer(hub_tokenizer.backend_tokenizer.to_str())
-    _check_fit(config, encoder.config, tokenizer)
-    return encoder, tokenizer
-
-
-def _encoder_source(encoder: str) -> str:
-    """Check what can be checked of a folder before transformers looks at it."""
-    path = Path(encoder)
-    looks_like_path = path.is_absolute() or encoder.startswith((".", "~")) or path.exists()
-    if not looks_like_path:
-        return encoder
-    folder = path.expanduser()
-    wanted = {
-        "config.json": ["config.json"],
-        "weights": ["*.safetensors", "*.safetensors.index*"],
-        # Without one, transformers makes up a tokenizer that knows no word.
-        "tokenizer": ["tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken"],
-    }
-    missing = [
-        name
-        for name, patterns in wanted.items()
-        if not any(True for pattern in patterns for _ in folder.glob(pattern))
-    ]
-    if missing:
-        present = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
-        raise InputError(
-            "The encoder's folder must hold config.json, weights (model.safetensors) and a "
-            "tokenizer (tokenizer.json).",
-            found=f"{folder} has no {' and no '.join(missing)}"
-            + (f"; it has {', '.join(present[:8]) or 'nothing'}" if folder.is_dir() else ""),
-            fix="Copy the whole model folder, or leave --encoder out to train 'bag' from nothing.",
-        )
-    return str(folder)
-
-
-def _check_weights(name: str, missing: Iterable[str]) -> None:
-    """Refuse an encoder of which a part would start from random weights without a word."""
-    absent = sorted(key for key in missing if "pooler" not in key)
-    if absent:
-        raise InputError(
-            "The weights of the encoder must be those of the model that its config.json names.",
-            found=f"'{name}' has no weights for {len(absent)} parameters, such as {absent[0]}",
-            fix="Copy config.json and the weights from the same model.",
-        )
-
-
-def _check_fit(config: RunConfig, encoder_config: Any, tokenizer: TextTokenizer) -> None:
-    positions = getattr(encoder_config, "max_position_embeddings", None)
-    if positions is not None and "roberta" in encoder_config.model_type:
-        # RoBERTa counts its positions from the padding id plus one.
-        positions -= (encoder_config.pad_token_id or 0) + 1
-    if positions is not None and config.segment_length > positions:
-        raise ConfigError(
-            "segment_length must fit the encoder.",
-            found=f"segment_length {config.segment_length}, but {config.encoder} takes at most "
-            f"{positions} tokens, special tokens included",
-            fix=f"Set segment_length to {positions} or less.",
-        )
-    if tokenizer.vocabulary_size > encoder_config.vocab_size:
-        raise InputError(
-            "The encoder must have a vector for every token of its tokenizer.",
-            found=f"a tokenizer of {tokenizer.vocabulary_size:,} tokens and an encoder of "
-            f"{encoder_config.vocab_size:,}",
-            fix="Copy tokenizer.json and the weights from the same model.",
-        )
-
-
-def _first_sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _limited(texts: Iterable[str]) -> Iterable[str]:

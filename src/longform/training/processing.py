@@ -24,7 +24,7 @@ from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.text.vocabulary import train_tokenizer
-from longform.training.initialization import load_tokenizer
+from longform.training.encoder_loading import load_tokenizer
 from longform.types import Document, SegmentedDocument, Targets
 
 Padding = Literal["max_length", "longest"]

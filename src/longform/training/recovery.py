@@ -35,7 +35,8 @@ class MemoryRecovery:
 
     Args:
         model: A `LongTextClassifier`, or a head alone, of which nothing can be divided.
-        config: `two_pass`, `micro_batch_tokens` and `gradient_checkpointing` are read.
+        config: `two_pass`, `micro_batch_tokens`, `gradient_checkpointing` and `rdrop_alpha` are
+            read.
         device: Where it trains.
         reporter: Told what fits, and what did not.
     """
@@ -47,6 +48,8 @@ class MemoryRecovery:
         self._device = device
         self._reporter = reporter
         self._two_pass = config.two_pass
+        # R-Drop keeps the activations of two passes until it compares them.
+        self._passes = 2 if config.rdrop_alpha > 0 else 1
         self._longest = 1
         self._checkpoints_layers = False
         self.encoding: PiecewiseEncoding | None = None
@@ -80,7 +83,7 @@ class MemoryRecovery:
         ids = torch.zeros((_PROBED_SEGMENTS, self._longest), dtype=torch.int64, device=self._device)
         self._model.train()
         with precision():
-            each = saved_bytes_per_token(
+            each = self._passes * saved_bytes_per_token(
                 self._model.encode, self._model.encoder, (ids, torch.ones_like(ids))
             )
         neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if self._device.type == "cpu" else 1

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from longform.evaluation.metrics import accuracy, macro_f1
 from longform.models.classifier import Head, mean_loss
 from longform.reporting import Reporter
 from longform.training.arguments import learning_rates, training_arguments
+from longform.training.averaging import WeightAverage
 from longform.training.checkpoints import CheckpointKeeper, last_complete_checkpoint
 from longform.training.devices import Device
 from longform.training.distributed import GradientExchange
@@ -49,6 +51,7 @@ from longform.training.optimizer import (
 )
 from longform.training.progress import ProgressCallback
 from longform.training.recovery import MemoryRecovery
+from longform.training.regularization import Adversary, consistent_loss, token_embeddings
 from longform.training.sampling import (
     DocumentLosses,
     LossKeeper,
@@ -160,6 +163,13 @@ class LongTextTrainer(Trainer):
         if config.hard_example_share > 0:
             self._losses = DocumentLosses(len(documents), self.args.device)
             self.callback_handler.callbacks.insert(0, LossKeeper(self._losses))
+        self._average: WeightAverage | None = None
+        if config.ema_decay > 0:
+            self._average = WeightAverage(self.model, config.ema_decay)
+            self.callback_handler.callbacks.insert(0, self._average)
+        self._adversary: Adversary | None = None
+        if config.fgm_epsilon > 0:
+            self._adversary = Adversary(token_embeddings(self.model), config.fgm_epsilon)
         by_length = isinstance(model, HeadModel) and config.aggregator in ("lstm", "gru")
         self._plan = plan_batches(config, documents, self.args, by_length)
         if is_special(config):
@@ -185,11 +195,16 @@ class LongTextTrainer(Trainer):
             self._reporter.say(f"Continuing from {checkpoint.name} of an interrupted run.")
             if self._losses is not None:
                 self._losses.load(checkpoint)
+            if self._average is not None:
+                self._average.load(checkpoint)
         largest = self._plan.batches(0)[: self._plan.processes]
         self._memory.plan(self.train_dataset, largest, self.compute_loss_context_manager)
         with self._interruption:
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         self._interruption.end()
+        if self._average is not None:
+            best = self.state.best_model_checkpoint
+            self._average.finish(Path(best) if best else None)
 
     def _join_processes(self) -> None:
         processes = self.args.world_size
@@ -238,10 +253,15 @@ class LongTextTrainer(Trainer):
     ) -> Tensor:
         """Compute the gradients of a batch, again in smaller pieces where memory runs out."""
         step = super().training_step
+
+        def compute() -> Tensor:
+            return step(model, dict(inputs), num_items_in_batch)
+
+        attacked = compute if self._adversary is None else partial(self._adversary.step, compute)
         alone = contextlib.nullcontext if self._exchange is None else model.no_sync
         with alone():  # type: ignore[operator]
             loss = self._memory.gradients(
-                lambda: step(model, dict(inputs), num_items_in_batch),
+                attacked,
                 restartable=self.accelerator.distributed_type != DistributedType.FSDP,
             )
         if self._exchange is not None and self.accelerator.sync_gradients:
@@ -262,7 +282,12 @@ class LongTextTrainer(Trainer):
         """Compute the loss of a batch: a sum over its documents, over those of the whole step."""
         indices, labels = inputs.pop(INDICES), inputs.pop("labels")
         outputs = model(**inputs)
-        losses = self._loss.per_document(outputs.logits, labels)
+        alpha = self._config.rdrop_alpha if model.training else 0.0
+        if alpha > 0:
+            passes = (outputs.logits, model(**inputs).logits)
+            losses = consistent_loss(self._loss, alpha, passes, labels)
+        else:
+            losses = self._loss.per_document(outputs.logits, labels)
         loss = self._loss.mean(losses, labels, num_items_in_batch)
         if model.training:
             self._guard.record(indices, losses)
@@ -272,6 +297,11 @@ class LongTextTrainer(Trainer):
                 # Gradients are averaged over the processes, and the count is that of all.
                 loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validate the weights, or their average where one is kept."""
+        with contextlib.nullcontext() if self._average is None else self._average.applied():
+            return super().evaluate(*args, **kwargs)
 
     def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
         """Score a batch, again in smaller pieces where memory runs out."""

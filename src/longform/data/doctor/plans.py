@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from longform.config import RunConfig, SegmentSettings
+from longform.config import SCRATCH_ENCODERS, RunConfig, SegmentSettings
 from longform.errors import InputError
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
@@ -105,14 +105,15 @@ def choose_segment_length(p90: int, encoder: str) -> int:
     """Propose a segment length.
 
     Documents that nearly all fit one segment get one as long as they are; longer ones get 128
-    tokens for `bag`, whose segments are only bags, and 256 for a pretrained encoder: attention
-    within reach of a paragraph, at a cost a token that hardly differs from 128.
+    tokens for what is trained from nothing, such as `bag` whose segments are only bags, and 256
+    for a pretrained encoder: attention within reach of a paragraph, at a cost a token that hardly
+    differs from 128.
 
     Args:
         p90: Tokens that nine documents in ten stay under.
         encoder: The setting.
     """
-    usual = 128 if encoder == "bag" else 256
+    usual = 128 if encoder in SCRATCH_ENCODERS else 256
     return usual if p90 > usual else max(64, -(-p90 // 32) * 32)
 
 

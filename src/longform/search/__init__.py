@@ -1,0 +1,1 @@
+"""Which settings? A search over knobs and rates, within a budget, judged on unseen documents."""
