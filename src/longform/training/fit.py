@@ -122,8 +122,7 @@ def fit(
     model, tokenizer = initialize(config, labels, _texts(learnt), reporter)
     add_adapters(model, config, reporter)
     segmenter = Segmenter(tokenizer, config.segment_settings())
-    targets = labels.pad(labels.targets(train), len(learnt))
-    pairs = ((learnt, targets), (validation, held_out))
+    pairs = ((learnt, labels.pad(labels.targets(train), len(learnt))), (validation, held_out))
     parts = [_segment(segmenter, *pair, reporter) for pair in pairs]
     coverage = _coverage(parts[0].documents)
     reporter.say(_describe(coverage, len(learnt), len(validation), len(labels)))

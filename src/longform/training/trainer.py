@@ -128,14 +128,12 @@ class LongTextTrainer(Trainer):
         *,
         document_ids: Sequence[str] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
-        soften: Callable[[LossFunction], LossFunction] | None = None,
+        soften: Callable[[LossFunction], LossFunction] = lambda loss: loss,
         **kwargs: Any,
     ) -> None:
         documents = kwargs["train_dataset"]
         self._config, self._reporter = config, reporter
-        self._loss = _loss(config, documents.labels, reporter)
-        if soften is not None:
-            self._loss = soften(self._loss)
+        self._loss = soften(_loss(config, documents.labels, reporter))
         self._interruption = Interruption(reporter)
         arguments = training_arguments(config, folder, device)
         super().__init__(
