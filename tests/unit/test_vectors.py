@@ -197,7 +197,7 @@ def test_r34_a_full_disk_loses_only_what_was_not_written(opened, monkeypatch, fa
     count, fsync = 0, os.fsync
     encoder = Encoder()
     store = opened()
-    monkeypatch.setattr("longform.training.vectors.os.fsync", fail_once)
+    monkeypatch.setattr("longform.training.rows.os.fsync", fail_once)
     with pytest.raises(OSError, match="No space left"):
         fill()
     if again == "new store":

@@ -12,6 +12,7 @@ import typer
 
 from longform import __version__
 from longform.cli.demo import demo
+from longform.cli.distill import distill
 from longform.cli.doctor import doctor
 from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (doctor, train, search, prune, evaluate, predict, inspect, serve, demo):
+for verb in (doctor, train, distill, search, prune, evaluate, predict, inspect, serve, demo):
     app.command()(verb)
 app.command(cls=SeveralFilesCommand)(pretrain)
 app.command(name="env")(environment)

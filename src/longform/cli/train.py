@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,9 +26,11 @@ from longform.cli.train_records import EXPORT, READING, RecordOptions, RunRecord
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
+    from longform.data.preparation import PreparedData
     from longform.export.parity import ParityRecord
     from longform.reporting import Reporter
     from longform.training.fit import TrainedModel
+    from longform.training.lessons import Distillation
 
 _NO_PART_OF_A_RUN = {"data", "validation", "output_dir", "parity_documents"}
 
@@ -119,6 +122,7 @@ def run_training(
     overwrite: bool = False,
     restart: bool = False,
     options: RecordOptions | None = None,
+    teach: Callable[[PreparedData], Distillation] | None = None,
 ) -> dict[str, Any]:
     """Train by a configuration and write the bundle.
 
@@ -128,6 +132,7 @@ def run_training(
         overwrite: Replace a bundle that is there.
         restart: Forget an interrupted run.
         options: What is recorded of the run; None: log and report.
+        teach: Adds a teacher, given the documents; None trains on labels alone.
 
     Returns:
         Where the bundle is, its metrics and what training did.
@@ -148,18 +153,16 @@ def run_training(
     from longform.export.bundles import write_bundle
     from longform.export.encoders import EncoderExports, fastest_encoder
     from longform.training.fit import fit
-    from longform.training.run_folder import claim_run_folder
 
     work = target.parent / f"{target.name}.training"
-    documents = [*prepared.train, *prepared.validation]
-    settings = config.model_dump(mode="json", exclude=_NO_PART_OF_A_RUN)
-    checkpoints = claim_run_folder(work, settings, documents, restart=restart)
+    distillation = teach(prepared) if teach else None
+    checkpoints = _claim(work, config, prepared, distillation, restart)
 
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
     parts, callbacks = (prepared.train, prepared.validation), records.callbacks(config, reporter)
-    trained = fit(config, *parts, checkpoints, reporter, open_encoder, callbacks)
+    trained = fit(config, *parts, checkpoints, reporter, open_encoder, callbacks, distillation)
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
     exports = EncoderExports(trained.model, shared, work / "exports")
@@ -206,6 +209,24 @@ def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, A
         f"{summary['seconds']:,.0f} s of training\n"
         f"Next: longform evaluate {target} --data FILE   or   longform serve {target}"
     )
+
+
+def _claim(
+    work: Path,
+    config: RunConfig,
+    prepared: PreparedData,
+    distillation: Distillation | None,
+    restart: bool,
+) -> Path:
+    """Make the run's folder, or make sure that the one there is of the same run."""
+    from longform.training.run_folder import claim_run_folder
+
+    decisive = config.model_dump(mode="json", exclude=_NO_PART_OF_A_RUN)
+    documents = [*prepared.train, *prepared.validation]
+    if distillation is not None:
+        decisive |= distillation.fingerprint
+        documents += distillation.unlabelled
+    return claim_run_folder(work, decisive, documents, restart=restart)
 
 
 def _required(value: str | None, flag: str, what: str) -> Path:

@@ -6,6 +6,7 @@ from longform.config.data import (
     DataSettings,
     ProblemType,
 )
+from longform.config.distillation import DistillationSettings
 from longform.config.loading import (
     ALIASES,
     load_config,
@@ -27,6 +28,7 @@ __all__ = [
     "AugmentationStep",
     "CleaningStep",
     "DataSettings",
+    "DistillationSettings",
     "ModelSettings",
     "OptimizationSettings",
     "PretrainingSettings",

@@ -100,6 +100,18 @@ class LabelMap:
             targets[row, [self.label2id[name] for name in labels]] = True
         return targets
 
+    def pad(self, targets: Targets, documents: int) -> Targets:
+        """Add rows for documents without labels: class -1, or no label of several.
+
+        Args:
+            targets: Of the documents that have labels.
+            documents: How many there are in all.
+        """
+        shape = (documents - len(targets), *targets.shape[1:])
+        fill: Targets = np.full(shape, 0 if self.is_multi_label else -1, dtype=targets.dtype)
+        padded: Targets = np.concatenate([targets, fill])
+        return padded
+
     def _refuse_unseen(
         self, documents: Sequence[Document], sets: Sequence[tuple[str, ...]]
     ) -> None:

@@ -14,7 +14,7 @@ from longform.data.labels import LabelMap
 from longform.data.readers import ReadReport, read_documents
 from longform.data.repairs import Repair, drop_unseen, repair_leaks, repair_training
 from longform.data.splits import hold_out
-from longform.reporting import Reporter
+from longform.reporting import Reporter, counted
 from longform.types import Document
 
 
@@ -126,6 +126,42 @@ def _divide(
     if leaks.changes:
         validation = _match_labels(validation, train, config, reporter)
     return train, validation
+
+
+def read_unlabelled(
+    path: Path, config: RunConfig, prepared: PreparedData, reporter: Reporter
+) -> tuple[Document, ...]:
+    """Read documents whose labels, if they have any, are not looked at.
+
+    Those that repeat another document of the run are left out: in training it would count twice,
+    and validation must judge on documents that were not learnt from.
+
+    Args:
+        path: A file as for training, or one without labels.
+        config: Of the run.
+        prepared: The labelled documents.
+        reporter: Told what was left out.
+
+    Raises:
+        InputError: The file cannot be read or holds no document.
+        MissingExtraError: The library that reads this format is not installed.
+    """
+    result = read_documents(path, config.data_settings(), labelled=False)
+    reporter.say(result.report.summary())
+    seen = {(item.text, item.text_pair) for item in (*prepared.train, *prepared.validation)}
+    kept = []
+    for document in result.documents:
+        texts = (document.text, document.text_pair)
+        if texts not in seen:
+            seen.add(texts)
+            kept.append(document)
+    repeated = len(result.documents) - len(kept)
+    if repeated:
+        reporter.say(
+            f"{counted(repeated, 'document')} of {path.name} left out: the same text is among the "
+            "labelled documents, or came before."
+        )
+    return tuple(kept)
 
 
 def _match_labels(

@@ -87,13 +87,13 @@ class Predictor:
 
         The next window is segmented while this one is encoded.
         """
-        windows = _windows(documents)
+        groups = windows(documents)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="segment") as ahead:
-            window = next(windows, None)
+            window = next(groups, None)
             pending = ahead.submit(self.scorer.segment, window) if window is not None else None
             while window is not None and pending is not None:
                 segmented = pending.result()
-                following = next(windows, None)
+                following = next(groups, None)
                 if following is not None:
                     pending = ahead.submit(self.scorer.segment, following)
                 yield window, self.scorer.score_segmented(segmented)
@@ -197,7 +197,8 @@ def as_documents(texts: Sequence[str | Document]) -> list[Document]:
     ]
 
 
-def _windows(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def windows(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield documents in groups that are worth scoring together, in order."""
     window: list[Document] = []
     characters = 0
     for document in documents:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 import transformers
-from torch import nn
 
-from longform.backends.base import Backend
-from longform.backends.torch import TorchBackend
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
@@ -25,25 +21,15 @@ from longform.reporting import Reporter
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
-from longform.training.adapters import add_adapters, merge_adapters
-from longform.training.arguments import kind_of_training, trains_pretrained
-from longform.training.attention import training_attention
+from longform.training.adapters import add_adapters
+from longform.training.arguments import kind_of_training
 from longform.training.devices import Device, pick_device
-from longform.training.features import (
-    SegmentCollator,
-    SegmentDataset,
-    VectorDataset,
-    collate_vectors,
-)
 from longform.training.initialization import initialize, weights_digest
-from longform.training.observation import PREPARING
-from longform.training.quantization import settle_quantization, start_quantization
-from longform.training.trainer import HeadModel, LongTextTrainer, Validation
-from longform.training.vectors import VectorStore, default_cache_folder
+from longform.training.lessons import Distillation, Lesson
+from longform.training.quantization import start_quantization
+from longform.training.run import OpenEncoder, Part, Run
+from longform.training.trainer import Validation
 from longform.types import Document, SegmentedDocument, Targets
-
-_SEGMENTS_PER_STEP = 8
-"""Segments drawn per document and step when a pretrained encoder is fine-tuned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +63,6 @@ class TrainedModel:
     validation: Scores | None = None
 
 
-_STANDARDIZED_DOCUMENTS = 2_000
-"""Documents that the mean and the deviation of a frozen encoder's vectors are taken from."""
-
-OpenEncoder = Callable[[LongTextClassifier, str, str], Backend]
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Training or validation documents, segmented, with their class numbers."""
-
-    documents: list[SegmentedDocument]
-    labels: Targets
-    ids: list[str]
-
-
 def fit(
     config: RunConfig,
     train: Sequence[Document],
@@ -100,6 +71,7 @@ def fit(
     reporter: Reporter | None = None,
     open_encoder: OpenEncoder | None = None,
     callbacks: Sequence[transformers.TrainerCallback] = (),
+    distillation: Distillation | None = None,
 ) -> TrainedModel:
     """Train a classifier.
 
@@ -109,9 +81,10 @@ def fit(
         validation: Labelled documents that choose the best epoch; no label is new in them.
         folder: For checkpoints; a run found there is continued.
         reporter: Told what was decided and how it goes.
-        open_encoder: Opens what encodes for a frozen run, given the model, the digest of its
-            encoder and the precision that suits the device; None takes torch.
+        open_encoder: Opens the encoder of a frozen run, given model, digest and precision; None
+            takes torch.
         callbacks: Further callbacks of the Trainer.
+        distillation: A teacher to learn from beside the labels.
 
     Raises:
         InputError: The documents or the encoder cannot be trained on.
@@ -123,30 +96,26 @@ def fit(
     started = time.perf_counter()
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
-    targets = labels.targets(train), labels.targets(validation)
+    held_out = labels.targets(validation)
+    learnt = [*train, *_unlabelled(distillation, labels, config)]
     device = pick_device(reporter, config.device)
-    model, tokenizer = initialize(config, labels, _texts(train), reporter)
-    add_adapters(model, config, reporter)
-    if config.quantization_aware:
-        callbacks = (*callbacks, start_quantization(model, reporter))
+    model, tokenizer = initialize(config, labels, _texts(learnt), reporter)
+    callbacks = (*callbacks, *_adapt(model, config, reporter))
     segmenter = Segmenter(tokenizer, config.segment_settings())
-    parts = [
-        _segment(segmenter, documents, numbers, reporter)
-        for documents, numbers in zip((train, validation), targets, strict=True)
-    ]
+    pairs = ((learnt, labels.pad(labels.targets(train), len(learnt))), (validation, held_out))
+    parts = [_segment(segmenter, *pair, reporter) for pair in pairs]
     coverage = _coverage(parts[0].documents)
-    reporter.say(_describe(coverage, len(train), len(validation), len(labels)))
-    run = _Run(model, config, segmenter, folder, device, reporter, tuple(callbacks))
-    trainer = run.frozen(parts, open_encoder) if config.frozen else run.trained(parts)
-    trainer.watch.add(PREPARING, time.perf_counter() - started)
-    with training_attention(model, device.name, config.segment_length, config.attention_dropout):
-        trainer.fit()
-    merge_adapters(model)
-    # Judged as the reference that every export is compared with: in floating point.
-    rounding = settle_quantization(model) if config.quantization_aware else {}
-    judged = trainer.validate()
-    summary = _summarize(parts, coverage, config, device, trainer)
+    reporter.say(_describe(coverage, len(learnt), len(validation), len(labels)))
+    lesson = _lesson(distillation, train, labels, model, reporter)
+    run = Run(model, config, segmenter, folder, device, reporter, callbacks, lesson, started)
+    outcome = run.finish(parts, open_encoder)
+    judged = outcome.validation
+    summary = _summarize(len(train), len(validation), config, device)
+    summary |= {"coverage": coverage, **outcome.trainer.account()}
     summary["seconds"] = round(time.perf_counter() - started, 1)
+    if distillation is not None:
+        held = distillation.account(validation, labels, judged.metrics, model, reporter)
+        summary["distillation"] = held
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
@@ -155,33 +124,53 @@ def fit(
         encoder_digest=weights_digest(model.encoder),
         metrics=judged.metrics,
         rule=_rule(labels, judged),
-        rounding=rounding,
         summary=summary,
-        history=tuple(trainer.state.log_history),
+        rounding=outcome.rounding,
+        history=tuple(outcome.trainer.state.log_history),
         validation=_scores(judged, parts[1]),
     )
 
 
-def _summarize(
-    parts: Sequence[_Part],
-    coverage: dict[str, Any],
-    config: RunConfig,
-    device: Device,
-    trainer: LongTextTrainer,
-) -> dict[str, Any]:
-    train, validation = parts
+def _adapt(
+    model: LongTextClassifier, config: RunConfig, reporter: Reporter
+) -> tuple[transformers.TrainerCallback, ...]:
+    """Prepare the encoder for what is trained of it."""
+    add_adapters(model, config, reporter)
+    return (start_quantization(model, reporter),) if config.quantization_aware else ()
+
+
+def _summarize(train: int, validation: int, config: RunConfig, device: Device) -> dict[str, Any]:
     return {
-        "documents": len(train.documents),
-        "validation_documents": len(validation.documents),
-        "coverage": coverage,
+        "documents": train,
+        "validation_documents": validation,
         "kind": kind_of_training(config),
         "device": device.name,
         "device_reason": device.reason,
-        **trainer.account(),
     }
 
 
-def _scores(judged: Validation, part: _Part) -> Scores:
+def _unlabelled(
+    distillation: Distillation | None, labels: LabelMap, config: RunConfig
+) -> tuple[Document, ...]:
+    if distillation is None:
+        return ()
+    distillation.check(labels, config)
+    return distillation.unlabelled
+
+
+def _lesson(
+    distillation: Distillation | None,
+    train: Sequence[Document],
+    labels: LabelMap,
+    model: LongTextClassifier,
+    reporter: Reporter,
+) -> Lesson | None:
+    if distillation is None:
+        return None
+    return distillation.lesson(train, labels.targets(train), labels, model, reporter)
+
+
+def _scores(judged: Validation, part: Part) -> Scores:
     coverage = tuple(document.coverage for document in part.documents)
     return Scores(judged.logits, coverage, infer_seconds=judged.seconds)
 
@@ -217,7 +206,7 @@ def _segment(
     documents: Sequence[Document],
     labels: Targets,
     reporter: Reporter,
-) -> _Part:
+) -> Part:
     # All documents are alike in this: `segment_documents` refuses one that is not.
     pairs = bool(documents) and documents[0].text_pair is not None
     segmented = []
@@ -225,88 +214,7 @@ def _segment(
         for result in segment_documents(segmenter, documents, pairs=pairs):
             segmented.append(result)
             advance(1)
-    return _Part(segmented, labels, [document.id for document in documents])
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What the ways to train have in common."""
-
-    model: LongTextClassifier
-    config: RunConfig
-    segmenter: Segmenter
-    folder: Path
-    device: Device
-    reporter: Reporter
-    callbacks: tuple[transformers.TrainerCallback, ...]
-
-    def trained(self, parts: list[_Part]) -> LongTextTrainer:
-        """Train encoder and head together, on tokens."""
-        limit = self.config.max_train_segments
-        if limit is None and not self.config.two_pass and trains_pretrained(self.config):
-            limit = _SEGMENTS_PER_STEP
-            self.reporter.say(
-                f"Each step draws {limit} segments of a document (max_train_segments); "
-                "validation and serving read all."
-            )
-        train, validation = parts
-        return self._trainer(
-            self.model,
-            train,
-            train_dataset=SegmentDataset(train.documents, train.labels, limit, self.config.seed),
-            eval_dataset=SegmentDataset(validation.documents, validation.labels),
-            data_collator=SegmentCollator(self.segmenter.tokenizer.pad_id),
-        )
-
-    def frozen(self, parts: list[_Part], open_encoder: OpenEncoder | None) -> LongTextTrainer:
-        """Train the head alone, on vectors that are encoded once or found from an earlier run."""
-        precision: Literal["fp32", "bf16"] = "bf16" if self.device.bf16 else "fp32"
-        digest = weights_digest(self.model.encoder)
-        backend = (
-            open_encoder(self.model, digest, precision)
-            if open_encoder is not None
-            else TorchBackend(self.model, precision, self.device.name)
-        )
-        # The prefix is part of the token ids, which each vector is found by.
-        key = [digest, self.model.config.token_pooling, backend.info.precision]
-        width, budget = backend.info.vector_size, backend.token_budget
-        with VectorStore(default_cache_folder(), key, width, budget) as store:
-            known = len(store)
-            pad_id = self.segmenter.tokenizer.pad_id
-            vectors = [
-                store.vectors(part.documents, backend.encode, pad_id, self.reporter)
-                for part in parts
-            ]
-            self.reporter.say(
-                f"Segment vectors ({backend.info}): {len(store) - known:,} encoded now, "
-                f"{known:,} found in the cache."
-            )
-        sample = vectors[0][:: max(1, len(vectors[0]) // _STANDARDIZED_DOCUMENTS)]
-        joined = torch.from_numpy(np.concatenate(sample))
-        self.model.head.standardize(joined.mean(dim=0), joined.std(dim=0))
-        train, validation = (
-            VectorDataset(rows, [document.positions for document in part.documents], part.labels)
-            for rows, part in zip(vectors, parts, strict=True)
-        )
-        return self._trainer(
-            HeadModel(self.model.head),
-            parts[0],
-            train_dataset=train,
-            eval_dataset=validation,
-            data_collator=collate_vectors,
-        )
-
-    def _trainer(self, model: nn.Module, train: _Part, **kwargs: Any) -> LongTextTrainer:
-        return LongTextTrainer(
-            model,
-            self.config,
-            self.folder,
-            self.device,
-            self.reporter,
-            document_ids=train.ids,
-            callbacks=self.callbacks,
-            **kwargs,
-        )
+    return Part(segmented, labels, [document.id for document in documents])
 
 
 def _coverage(documents: Sequence[SegmentedDocument]) -> dict[str, Any]:

@@ -30,7 +30,12 @@ class LossFunction(ABC):
         label_smoothing: Share of the probability that is spread over the other answers
             (Szegedy et al., 2016).
         class_weights: float32 `[classes]`; None weighs all alike.
+
+    Attributes:
+        several_labels: Whether each class is an answer of its own.
     """
+
+    several_labels = False
 
     def __init__(
         self,
@@ -55,8 +60,7 @@ class LossFunction(ABC):
         """
         return self.mean(self.per_document(outputs.logits, labels), labels, num_items_in_batch)
 
-    @staticmethod
-    def mean(losses: Tensor, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+    def mean(self, losses: Tensor, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
         """Return the loss of a batch from those of its documents, float `[docs]`."""
         count = labels.numel() if num_items_in_batch is None else num_items_in_batch
         return losses.sum() / count
@@ -108,6 +112,8 @@ class MultiLabelLoss(LossFunction):
     Label smoothing moves each answer towards 1/2. The loss of a batch is the mean over documents
     and classes.
     """
+
+    several_labels = True
 
     def per_document(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each document, float32 `[docs]`, summed over the classes.

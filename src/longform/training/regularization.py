@@ -35,7 +35,7 @@ def consistent_loss(
     """
     first, second = logits
     both = loss.per_document(first, labels) + loss.per_document(second, labels)
-    several = labels.is_floating_point()
+    several = loss.several_labels
     return both / 2 + alpha * symmetric_divergence(first, second, several_labels=several)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -119,6 +119,7 @@ class LongTextTrainer(ObservedTrainer):
         reporter: Told how training goes.
         document_ids: Of the training documents; None names them by their numbers.
         callbacks: Further callbacks of the Trainer.
+        soften: Makes the loss of a student out of that of its labels.
         **kwargs: Datasets and collator, as `transformers.Trainer` takes them.
     """
 
@@ -132,11 +133,12 @@ class LongTextTrainer(ObservedTrainer):
         *,
         document_ids: Sequence[str] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
+        soften: Callable[[LossFunction], LossFunction] = lambda loss: loss,
         **kwargs: Any,
     ) -> None:
         documents = kwargs["train_dataset"]
         self._config, self._reporter = config, reporter
-        self._loss = _loss(config, documents.labels, reporter)
+        self._loss = soften(_loss(config, documents.labels, reporter))
         self._interruption = Interruption(reporter)
         arguments = training_arguments(config, folder, device)
         watch = RunWatch()

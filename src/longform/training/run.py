@@ -1,0 +1,178 @@
+"""The ways to train: encoder and head on tokens, or the head alone on kept vectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from longform.backends.base import Backend
+from longform.backends.torch import TorchBackend
+from longform.config import RunConfig
+from longform.models import LongTextClassifier
+from longform.models.fake_quantization import QuantizedLayer
+from longform.reporting import Reporter
+from longform.text.segmenter import Segmenter
+from longform.training.adapters import merge_adapters
+from longform.training.arguments import trains_pretrained
+from longform.training.attention import training_attention
+from longform.training.devices import Device
+from longform.training.features import (
+    SegmentCollator,
+    SegmentDataset,
+    VectorDataset,
+    collate_vectors,
+)
+from longform.training.initialization import weights_digest
+from longform.training.lessons import Lesson
+from longform.training.observation import PREPARING
+from longform.training.quantization import settle_quantization
+from longform.training.trainer import HeadModel, LongTextTrainer, Validation
+from longform.training.vectors import VectorStore, default_cache_folder
+from longform.types import SegmentedDocument, Targets
+
+_SEGMENTS_PER_STEP = 8
+"""Segments drawn per document and step when a pretrained encoder is fine-tuned."""
+_STANDARDIZED_DOCUMENTS = 2_000
+"""Documents that the mean and the deviation of a frozen encoder's vectors are taken from."""
+
+OpenEncoder = Callable[[LongTextClassifier, str, str], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Training or validation documents, segmented, with their class numbers and ids."""
+
+    documents: list[SegmentedDocument]
+    labels: Targets
+    ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        trainer: Which trained.
+        validation: What the validation documents say.
+        rounding: After quantisation-aware training, how int8 rounds each layer of the encoder.
+    """
+
+    trainer: LongTextTrainer
+    validation: Validation
+    rounding: dict[str, QuantizedLayer]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the ways to train have in common."""
+
+    model: LongTextClassifier
+    config: RunConfig
+    segmenter: Segmenter
+    folder: Path
+    device: Device
+    reporter: Reporter
+    callbacks: tuple[TrainerCallback, ...]
+    lesson: Lesson | None
+    started: float
+
+    def finish(self, parts: list[Part], open_encoder: OpenEncoder | None) -> Outcome:
+        """Train, and judge what came of it.
+
+        Args:
+            parts: Training and validation documents.
+            open_encoder: Opens what encodes for a frozen run; None takes torch.
+        """
+        config, lesson = self.config, self.lesson
+        with nullcontext() if lesson is None else lesson.given_to(self.model.head):
+            trainer = self.frozen(parts, open_encoder) if config.frozen else self.trained(parts)
+            trainer.watch.add(PREPARING, time.perf_counter() - self.started)
+            suited = training_attention(
+                self.model, self.device.name, config.segment_length, config.attention_dropout
+            )
+            with suited:
+                trainer.fit()
+            merge_adapters(self.model)
+            # Judged as the reference that every export is compared with: in floating point.
+            rounding = settle_quantization(self.model) if config.quantization_aware else {}
+            return Outcome(trainer, trainer.validate(), rounding)
+
+    def trained(self, parts: list[Part]) -> LongTextTrainer:
+        """Train encoder and head together, on tokens."""
+        limit = self.config.max_train_segments
+        if limit is None and not self.config.two_pass and trains_pretrained(self.config):
+            limit = _SEGMENTS_PER_STEP
+            self.reporter.say(
+                f"Each step draws {limit} segments of a document (max_train_segments); "
+                "validation and serving read all."
+            )
+        train, validation = parts
+        return self._trainer(
+            self.model,
+            train,
+            train_dataset=SegmentDataset(train.documents, train.labels, limit, self.config.seed),
+            eval_dataset=SegmentDataset(validation.documents, validation.labels),
+            data_collator=SegmentCollator(self.segmenter.tokenizer.pad_id),
+        )
+
+    def frozen(self, parts: list[Part], open_encoder: OpenEncoder | None) -> LongTextTrainer:
+        """Train the head alone, on vectors that are encoded once or found from an earlier run."""
+        precision: Literal["fp32", "bf16"] = "bf16" if self.device.bf16 else "fp32"
+        digest = weights_digest(self.model.encoder)
+        backend = (
+            open_encoder(self.model, digest, precision)
+            if open_encoder is not None
+            else TorchBackend(self.model, precision, self.device.name)
+        )
+        # The prefix is part of the token ids, which each vector is found by.
+        key = [digest, self.model.config.token_pooling, backend.info.precision]
+        width, budget = backend.info.vector_size, backend.token_budget
+        with VectorStore(default_cache_folder(), key, width, budget) as store:
+            known = len(store)
+            pad_id = self.segmenter.tokenizer.pad_id
+            vectors = [
+                store.vectors(part.documents, backend.encode, pad_id, self.reporter)
+                for part in parts
+            ]
+            self.reporter.say(
+                f"Segment vectors ({backend.info}): {len(store) - known:,} encoded now, "
+                f"{known:,} found in the cache."
+            )
+        sample = vectors[0][:: max(1, len(vectors[0]) // _STANDARDIZED_DOCUMENTS)]
+        joined = torch.from_numpy(np.concatenate(sample))
+        self.model.head.standardize(joined.mean(dim=0), joined.std(dim=0))
+        train, validation = (
+            VectorDataset(rows, [document.positions for document in part.documents], part.labels)
+            for rows, part in zip(vectors, parts, strict=True)
+        )
+        return self._trainer(
+            HeadModel(self.model.head),
+            parts[0],
+            train_dataset=train,
+            eval_dataset=validation,
+            data_collator=collate_vectors,
+        )
+
+    def _trainer(self, model: nn.Module, train: Part, **kwargs: Any) -> LongTextTrainer:
+        if self.lesson is not None:
+            kwargs["train_dataset"] = self.lesson.dataset(kwargs["train_dataset"])
+            kwargs["soften"] = self.lesson.soften
+        return LongTextTrainer(
+            model,
+            self.config,
+            self.folder,
+            self.device,
+            self.reporter,
+            document_ids=train.ids,
+            callbacks=self.callbacks,
+            **kwargs,
+        )
