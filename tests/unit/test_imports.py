@@ -15,7 +15,17 @@ import pytest
 HEAVY = {"torch", "transformers"}
 RUNTIMES = HEAVY | {"numpy", "onnxruntime", "openvino", "tokenizers", "sklearn", "pyarrow"}
 VERBS = (
-    *("train", "pretrain", "search", "evaluate", "predict", "inspect", "serve", "demo", "env"),
+    "train",
+    "distill",
+    "pretrain",
+    "search",
+    "prune",
+    "evaluate",
+    "predict",
+    "inspect",
+    "serve",
+    "demo",
+    "env",
 )
 
 

@@ -25,10 +25,10 @@ from longform.training.adapters import add_adapters
 from longform.training.arguments import kind_of_training
 from longform.training.devices import Device, pick_device
 from longform.training.initialization import initialize, weights_digest
+from longform.training.judging import Validation
 from longform.training.lessons import Distillation, Lesson
 from longform.training.quantization import start_quantization
-from longform.training.run import OpenEncoder, Part, Run
-from longform.training.trainer import Validation
+from longform.training.run import OpenEncoder, Outcome, Part, Run
 from longform.types import Document, SegmentedDocument, Targets
 
 
@@ -81,19 +81,16 @@ def fit(
         validation: Labelled documents that choose the best epoch; no label is new in them.
         folder: For checkpoints; a run found there is continued.
         reporter: Told what was decided and how it goes.
-        open_encoder: Opens the encoder of a frozen run, given model, digest and precision; None
-            takes torch.
+        open_encoder: Opens a frozen encoder, by model, digest and precision; None takes torch.
         callbacks: Further callbacks of the Trainer.
         distillation: A teacher to learn from beside the labels.
 
     Raises:
-        InputError: The documents or the encoder cannot be trained on.
-        ConfigError: Settings that do not fit each other, the encoder or the device.
+        InputError: Documents, encoder, settings and device do not fit each other.
         TrainingError: Training cannot go on.
         SystemExit: A signal ended it; a checkpoint was kept.
     """
-    reporter = reporter or Reporter()
-    started = time.perf_counter()
+    reporter, started = reporter or Reporter(), time.perf_counter()
     _prepare_transformers(config.seed)
     labels = LabelMap.from_documents(train)
     held_out = labels.targets(validation)
@@ -104,30 +101,27 @@ def fit(
     segmenter = Segmenter(tokenizer, config.segment_settings())
     pairs = ((learnt, labels.pad(labels.targets(train), len(learnt))), (validation, held_out))
     parts = [_segment(segmenter, *pair, reporter) for pair in pairs]
-    coverage = _coverage(parts[0].documents)
-    reporter.say(_describe(coverage, len(learnt), len(validation), len(labels)))
+    coverage = _cover(parts, len(labels), reporter)
     lesson = _lesson(distillation, train, labels, model, reporter)
     run = Run(model, config, segmenter, folder, device, reporter, callbacks, lesson, started)
     outcome = run.finish(parts, open_encoder)
-    judged = outcome.validation
-    summary = _summarize(len(train), len(validation), config, device)
-    summary |= {"coverage": coverage, **outcome.trainer.account()}
-    summary["seconds"] = round(time.perf_counter() - started, 1)
+    summary = _summarize(config, device, (len(train), len(validation)), outcome)
+    summary |= {"coverage": coverage, "seconds": round(time.perf_counter() - started, 1)}
     if distillation is not None:
-        held = distillation.account(validation, labels, judged.metrics, model, reporter)
-        summary["distillation"] = held
+        told = distillation.account(validation, labels, outcome.validation.metrics, model, reporter)
+        summary["distillation"] = told
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
         labels=labels,
         config=config,
         encoder_digest=weights_digest(model.encoder),
-        metrics=judged.metrics,
-        rule=_rule(labels, judged),
+        metrics=outcome.validation.metrics,
+        rule=_rule(labels, outcome.validation),
         summary=summary,
         rounding=outcome.rounding,
         history=tuple(outcome.trainer.state.log_history),
-        validation=_scores(judged, parts[1]),
+        validation=_scores(outcome.validation, parts[1]),
     )
 
 
@@ -139,13 +133,16 @@ def _adapt(
     return (start_quantization(model, reporter),) if config.quantization_aware else ()
 
 
-def _summarize(train: int, validation: int, config: RunConfig, device: Device) -> dict[str, Any]:
+def _summarize(
+    config: RunConfig, device: Device, documents: tuple[int, int], outcome: Outcome
+) -> dict[str, Any]:
     return {
-        "documents": train,
-        "validation_documents": validation,
+        "documents": documents[0],
+        "validation_documents": documents[1],
         "kind": kind_of_training(config),
         "device": device.name,
         "device_reason": device.reason,
+        **outcome.trainer.account(),
     }
 
 
@@ -230,6 +227,14 @@ def _coverage(documents: Sequence[SegmentedDocument]) -> dict[str, Any]:
         "median_tokens": int(np.median(total)),
         "longest_tokens": int(total.max()),
     }
+
+
+def _cover(parts: Sequence[Part], classes: int, reporter: Reporter) -> dict[str, Any]:
+    """Say how much of the documents is read, and return it."""
+    train, validation = (len(part.documents) for part in parts)
+    coverage = _coverage(parts[0].documents)
+    reporter.say(_describe(coverage, train, validation, classes))
+    return coverage
 
 
 def _describe(coverage: dict[str, Any], train: int, validation: int, classes: int) -> str:

@@ -32,10 +32,11 @@ from longform.training.features import (
     collate_vectors,
 )
 from longform.training.initialization import weights_digest
+from longform.training.judging import Validation
 from longform.training.lessons import Lesson
 from longform.training.observation import PREPARING
 from longform.training.quantization import settle_quantization
-from longform.training.trainer import HeadModel, LongTextTrainer, Validation
+from longform.training.trainer import HeadModel, LongTextTrainer
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import SegmentedDocument, Targets
 

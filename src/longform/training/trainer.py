@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
@@ -18,19 +16,14 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
-    EvalPrediction,
     PrinterCallback,
     TrainerCallback,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.trainer_callback import ProgressCallback as TqdmCallback
-from transformers.trainer_utils import PredictionOutput
 
 from longform.config import RunConfig
 from longform.data.sampling import class_weights
-from longform.decision.probabilities import sigmoid
-from longform.decision.thresholds import tune_thresholds
-from longform.evaluation.metrics import accuracy, macro_f1
 from longform.models.classifier import Head, mean_loss
 from longform.reporting import Reporter
 from longform.training.arguments import learning_rates, training_arguments
@@ -41,6 +34,7 @@ from longform.training.distributed import GradientExchange
 from longform.training.features import INDICES
 from longform.training.guard import FiniteGuard, LossScaleGuard, TrainingError
 from longform.training.interruption import Interruption
+from longform.training.judging import Validation, judge, measure
 from longform.training.losses import LossFunction, build_loss
 from longform.training.observation import EXCHANGE, ObservedTrainer, RunWatch, peak_memory
 from longform.training.optimizer import (
@@ -61,27 +55,9 @@ from longform.training.sampling import (
     plan_batches,
     planned_loader,
 )
-from longform.types import Floats, Targets
+from longform.types import Targets
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Validation:
-    """What the validation documents say of a trained model.
-
-    Attributes:
-        metrics: Accuracy and macro-F1.
-        logits: float32 `[docs, classes]`, in the order of the documents.
-        seconds: Wall time of this validation.
-        thresholds: float32 `[classes]`, least probabilities of each label, where a document may
-            have several; they were tuned on the same documents that the metrics are of.
-    """
-
-    metrics: dict[str, float]
-    logits: Floats
-    seconds: float
-    thresholds: Floats | None = None
 
 
 class HeadModel(nn.Module):
@@ -148,7 +124,7 @@ class LongTextTrainer(ObservedTrainer):
             args=arguments,
             # Its presence makes the Trainer count the documents of an accumulation group.
             compute_loss_func=self._loss,
-            compute_metrics=_metrics,
+            compute_metrics=measure,
             callbacks=[
                 EarlyStoppingCallback(
                     config.early_stopping_patience, config.early_stopping_threshold
@@ -357,13 +333,7 @@ class LongTextTrainer(ObservedTrainer):
 
     def validate(self) -> Validation:
         """Judge the model on the validation documents, and find its thresholds on them."""
-        output = self.predict(self.eval_dataset, metric_key_prefix="eval")
-        metrics = {name: float(output.metrics[f"eval_{name}"]) for name in ("accuracy", "macro_f1")}
-        logits, seconds = _logits(output), float(output.metrics["eval_runtime"])
-        targets = np.asarray(output.label_ids)
-        if targets.ndim == 1:
-            return Validation(metrics, logits, seconds)
-        return Validation(metrics, logits, seconds, tune_thresholds(sigmoid(logits), targets > 0.5))
+        return judge(self.predict(self.eval_dataset, metric_key_prefix="eval"))
 
     def account(self) -> dict[str, Any]:
         """Return the steps and epochs done, those before a resumption included, and the time."""
@@ -388,26 +358,3 @@ def _loss(config: RunConfig, labels: Targets, reporter: Reporter) -> LossFunctio
     if labels.ndim == 2:
         return build_loss(config, "multi_label_classification", weights)
     return build_loss(config, "single_label_classification", weights)
-
-
-def _metrics(prediction: EvalPrediction) -> dict[str, float]:
-    logits = _logits(prediction)
-    labels = np.asarray(prediction.label_ids)
-    if labels.ndim == 2:
-        # Judged as it will be served: at the thresholds that suit these documents.
-        targets, probabilities = labels > 0.5, sigmoid(logits)
-        chosen = probabilities >= tune_thresholds(probabilities, targets)
-        return _judge(targets, chosen, logits.shape[-1])
-    return _judge(labels.astype(np.int64), logits.argmax(axis=-1), logits.shape[-1])
-
-
-def _judge(labels: Targets, predicted: Targets, classes: int) -> dict[str, float]:
-    return {
-        "accuracy": accuracy(labels, predicted),
-        "macro_f1": macro_f1(labels, predicted, classes),
-    }
-
-
-def _logits(output: EvalPrediction | PredictionOutput) -> Floats:
-    logits = output.predictions
-    return np.asarray(logits[0] if isinstance(logits, tuple) else logits, dtype=np.float32)
