@@ -22,7 +22,7 @@ from longform.cli.arguments import (
     print_json,
     resolve_config,
 )
-from longform.cli.train import Overwrite, Restart, run_training
+from longform.cli.train import Overwrite, Restart, run_reporter, run_training
 
 if TYPE_CHECKING:
     from longform.config import DistillationSettings, RunConfig
@@ -105,7 +105,6 @@ def distill(  # noqa: PLR0913 - one argument for each flag
     the same command.
     """
     from longform.config import DistillationSettings, read_settings
-    from longform.reporting import ConsoleReporter
 
     paths = {"data": data, "validation": validation, "output_dir": output}
     flags = {name: str(path) if path else None for name, path in paths.items()}
@@ -123,7 +122,7 @@ def distill(  # noqa: PLR0913 - one argument for each flag
     weights = {"temperature": temperature, "hard_share": hard_share, "hidden_weight": hidden_weight}
     learning = read_settings(DistillationSettings, weights)
     lessons = _Lessons(_required_teacher(teacher), backend, unlabelled, learning)
-    summary = _run(config, lessons, ConsoleReporter(), overwrite=overwrite, restart=restart)
+    summary = _run(config, lessons, run_reporter(), overwrite=overwrite, restart=restart)
     if as_json:
         print_json(summary)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -91,8 +92,6 @@ def train(  # noqa: PLR0913 - one argument for each flag
 
     An interrupted run is continued by the same command.
     """
-    from longform.reporting import ConsoleReporter
-
     flags = {
         "data": str(data) if data else None,
         "validation": str(validation) if validation else None,
@@ -109,7 +108,7 @@ def train(  # noqa: PLR0913 - one argument for each flag
     config = resolve_config(settings or [], set_ or [], flags)
     records = RecordOptions(report, not no_report, profile)
     summary = run_training(
-        config, ConsoleReporter(), overwrite=overwrite, restart=restart, options=records
+        config, run_reporter(), overwrite=overwrite, restart=restart, options=records
     )
     if as_json:
         print_json(summary)
@@ -152,6 +151,7 @@ def run_training(
     # Imported here: only training needs torch, and it takes seconds to load.
     from longform.export.bundles import write_bundle
     from longform.export.encoders import EncoderExports, fastest_encoder
+    from longform.training.distributed import leave_processes
     from longform.training.fit import fit
 
     work = target.parent / f"{target.name}.training"
@@ -163,6 +163,10 @@ def run_training(
 
     parts, callbacks = (prepared.train, prepared.validation), records.callbacks(config, reporter)
     trained = fit(config, *parts, checkpoints, reporter, open_encoder, callbacks, distillation)
+    leave_processes()
+    if not is_main_process():
+        # The first process exports what all have trained.
+        raise SystemExit(0)
     trained.summary["data"] = prepared.account
     shared = trained.encoder_digest if config.frozen else None
     exports = EncoderExports(trained.model, shared, work / "exports")
@@ -211,6 +215,21 @@ def _closing_lines(target: Path, metrics: dict[str, float], summary: dict[str, A
     )
 
 
+def is_main_process() -> bool:
+    """Tell whether this is the only process of a run, or the first of those that were launched.
+
+    `torchrun` and `accelerate launch` number them in the environment.
+    """
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def run_reporter() -> Reporter:
+    """Return what speaks to the user, once for all processes."""
+    from longform.reporting import ConsoleReporter, Reporter
+
+    return ConsoleReporter() if is_main_process() else Reporter()
+
+
 def _claim(
     work: Path,
     config: RunConfig,
@@ -219,8 +238,10 @@ def _claim(
     restart: bool,
 ) -> Path:
     """Make the run's folder, or make sure that the one there is of the same run."""
-    from longform.training.run_folder import claim_run_folder
+    from longform.training.run_folder import claim_run_folder, folder_of_checkpoints
 
+    if not is_main_process():
+        return folder_of_checkpoints(work)
     decisive = config.model_dump(mode="json", exclude=_NO_PART_OF_A_RUN)
     documents = [*prepared.train, *prepared.validation]
     if distillation is not None:

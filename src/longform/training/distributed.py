@@ -68,6 +68,12 @@ class GradientExchange:
             raise _lost(error) from error
 
 
+def leave_processes() -> None:
+    """Part from the other processes of a run, if there are any: what follows is done alone."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _lost(error: RuntimeError) -> TrainingError:
     return TrainingError(
         f"Every process must keep up with the others (this is process {dist.get_rank()} of "

@@ -39,7 +39,7 @@ def claim_run_folder(
     Raises:
         InputError: The folder holds a checkpoint of a run with other settings or documents.
     """
-    checkpoints = folder / _CHECKPOINTS
+    checkpoints = folder_of_checkpoints(folder)
     record = folder / _RECORD
     # As it will be read again: a tuple becomes a list.
     wanted = json.loads(json.dumps(dict(settings)))
@@ -54,6 +54,11 @@ def claim_run_folder(
     fingerprint = {"config": wanted, "data": digest}
     record.write_text(json.dumps(fingerprint, ensure_ascii=False, indent=2), encoding="utf-8")
     return checkpoints
+
+
+def folder_of_checkpoints(folder: Path) -> Path:
+    """Return where the checkpoints of a run lie in its folder."""
+    return folder / _CHECKPOINTS
 
 
 def _require_same(
