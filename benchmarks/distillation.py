@@ -36,8 +36,8 @@ from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
+from longform.training.encoder_loading import load_tokenizer
 from longform.training.fit import TrainedModel, fit
-from longform.training.initialization import load_tokenizer
 from longform.training.lessons import Distillation
 from longform.training.rows import DIGEST_BYTES, content_digest
 from longform.training.teacher import Answers, Teacher
