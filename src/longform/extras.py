@@ -28,7 +28,6 @@ EXTRA_OF_LIBRARY = {
     "peft": "train",
     "psutil": "train",
     "tensorboard": "train",
-    "torchao": "train",
     "openvino": "openvino",
     "orjson": "serve",
     "prometheus_client": "serve",

@@ -14,7 +14,7 @@ import numpy as np
 
 from longform.bundle import load_bundle, writing_bundle
 from longform.cli.arguments import data_settings
-from longform.cli.train import run_training
+from longform.cli.training_run import run_training
 from longform.config import load_config
 from longform.data.labels import LabelMap
 from longform.data.readers import read_documents

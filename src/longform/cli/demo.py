@@ -43,7 +43,7 @@ def demo(
 
 
 def _train_both(folder: Path, language: str, reporter: Reporter) -> dict[str, Evaluation]:
-    from longform.cli.train import run_training
+    from longform.cli.training_run import run_training
     from longform.config import load_config
     from longform.data.readers import read_documents
     from longform.data.samples import write_corpus

@@ -22,7 +22,8 @@ from longform.cli.arguments import (
     print_json,
     resolve_config,
 )
-from longform.cli.train import Overwrite, Restart, run_reporter, run_training
+from longform.cli.train import Overwrite, Restart
+from longform.cli.training_run import run_reporter, run_training
 
 if TYPE_CHECKING:
     from longform.config import DistillationSettings, RunConfig

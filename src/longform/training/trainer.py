@@ -143,10 +143,23 @@ class LongTextTrainer(ObservedTrainer):
         # Their lines go to standard output, which belongs to --json.
         self.remove_callback(PrinterCallback)
         self.remove_callback(TqdmCallback)
+        self._watch_documents(documents, document_ids)
+        self._choose_steps(model, documents)
+
+    def _watch_documents(self, documents: Any, ids: Sequence[str] | None) -> None:
+        """Build what keeps an eye on losses and gradients."""
+        config = self._config
         self._losses: DocumentLosses | None = None
         if config.hard_example_share > 0:
             self._losses = DocumentLosses(len(documents), self.args.device)
             self.callback_handler.callbacks.insert(0, LossKeeper(self._losses))
+        numbered = ids or [str(number) for number in range(len(documents))]
+        self._guard = FiniteGuard(numbered, config.max_skipped_steps, self._reporter)
+        self._scale_guard = LossScaleGuard(config.max_skipped_steps)
+
+    def _choose_steps(self, model: nn.Module, documents: Any) -> None:
+        """Build what decides how a step is taken, and on which documents."""
+        config = self._config
         self._average: WeightAverage | None = None
         if config.ema_decay > 0:
             self._average = WeightAverage(self.model, config.ema_decay)
@@ -157,11 +170,8 @@ class LongTextTrainer(ObservedTrainer):
         by_length = isinstance(model, HeadModel) and config.aggregator in ("lstm", "gru")
         self._plan = plan_batches(config, documents, self.args, by_length)
         if is_special(config):
-            reporter.say(self._plan.describe())
-        ids = document_ids or [str(number) for number in range(len(documents))]
-        self._guard = FiniteGuard(ids, config.max_skipped_steps, reporter)
-        self._scale_guard = LossScaleGuard(config.max_skipped_steps)
-        self._memory = MemoryRecovery(model, config, self.args.device, reporter)
+            self._reporter.say(self._plan.describe())
+        self._memory = MemoryRecovery(model, config, self.args.device, self._reporter)
         self._exchange: GradientExchange | None = None
 
     # What a run begins with
