@@ -26,7 +26,15 @@ TUNED = ("segment_length=48", "num_train_epochs=1", "max_steps=3", "aggregator_h
     ("settings", "pooling"),
     [
         (("encoder=lstm",), "max"),
-        (("encoder=linformer", "token_pooling=max", "learning_rate=0.005"), "max"),
+        (
+            (
+                "encoder=linformer",
+                "token_pooling=max",
+                "learning_rate=0.005",
+                "num_train_epochs=20",
+            ),
+            "max",
+        ),
     ],
     ids=["lstm", "linformer"],
 )

@@ -252,8 +252,20 @@ def test_drawn_segments_keep_their_order_and_their_places():
         assert item["positions"][:, 0].tolist() == drawn
         draws.append(tuple(drawn))
     assert len(set(draws)) > 15
-    # Every segment has its turn: the closing ones too.
+    # The first is always there, and every other has its turn: the closing ones too.
+    assert all(draw[0] == 0 for draw in draws)
     assert {number for draw in draws for number in draw} >= {0, 49} or len(set(sum(draws, ()))) > 40
+
+
+def test_of_a_pair_the_first_segments_of_both_texts_are_always_drawn():
+    whole = document(*[[number] for number in range(20)])
+    positions = whole.positions.copy()
+    positions[12:, 3] = 1
+    pair = SegmentedDocument(whole.segments, positions, whole.coverage)
+    dataset = SegmentDataset([pair], np.array([0]), max_segments=4)
+    drawn = [ids.tolist()[0] for ids in dataset[0]["token_ids"]]
+    assert len(drawn) == 4
+    assert {0, 12} < set(drawn)
 
 
 def test_r35_draws_follow_the_seed_the_epoch_and_the_document_alone():

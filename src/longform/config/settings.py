@@ -70,6 +70,11 @@ class RunConfig(
             raise ValueError(
                 "aggregator 'concat' needs max_segments, the number of vectors side by side"
             )
+        if self.aggregator == "concat" and self.max_train_segments is not None:
+            raise ValueError(
+                "aggregator 'concat' has a place for each segment, so none can be drawn: leave "
+                "max_train_segments out"
+            )
         return self
 
     @model_validator(mode="after")

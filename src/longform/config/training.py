@@ -86,9 +86,9 @@ class TrainingSettings(OptimizationSettings):
     """Share of each epoch after the first that is drawn by the current loss of the documents; the
     rest is drawn evenly."""
     max_train_segments: int | None = Field(None, ge=1)
-    """Segments sampled per document and step when the encoder is trained. None: 8 for a pretrained
-    encoder, all for one trained from nothing. Validation and serving always read the whole
-    selection."""
+    """Segments of a document that a step reads when the encoder is trained: the first, and others
+    drawn anew. None: 8 for a pretrained encoder, all for one trained from nothing, with `two_pass`
+    and for `concat`. Validation and serving always read the whole selection."""
     two_pass: bool | None = None
     """Encode the segments of a batch piece by piece, and once more for their gradients: memory does
     not grow with the document, gradients are the same, a third more computing. None: for what does

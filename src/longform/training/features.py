@@ -22,7 +22,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
     Args:
         documents: The segmented documents.
         labels: int64 `[docs]`, or bool `[docs, classes]`.
-        max_segments: Draw at most so many segments of a document, others in each epoch.
+        max_segments: Read at most so many segments of a document in a step: the first of each text,
+            which a head reads by itself too, and others that are drawn anew in each epoch.
         seed: Decides, with the epoch and the document, which are drawn.
     """
 
@@ -62,7 +63,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         document = self.documents[index]
-        rows = self._draw(index, len(document.segments))
+        rows = self._draw(index, document.positions)
         return {
             INDICES: index,
             "token_ids": [document.segments[row].token_ids for row in rows],
@@ -70,13 +71,16 @@ class SegmentDataset(Dataset[dict[str, Any]]):
             "labels": self.labels[index],
         }
 
-    def _draw(self, index: int, count: int) -> list[int]:
+    def _draw(self, index: int, positions: Floats) -> list[int]:
+        count = len(positions)
         if self.max_segments is None or count <= self.max_segments:
             return list(range(count))
         # Of nothing but these numbers: loaders read ahead, so that the state of a generator in a
         # checkpoint would belong to a later batch.
         generator = np.random.default_rng([self.seed, self.epoch, index])
-        return sorted(generator.permutation(count)[: self.max_segments].tolist())
+        _, firsts = np.unique(positions[:, 3], return_index=True)
+        others = generator.permutation(np.setdiff1d(np.arange(count), firsts))
+        return sorted([*firsts.tolist(), *others.tolist()][: self.max_segments])
 
 
 class VectorDataset(Dataset[dict[str, Any]]):

@@ -110,11 +110,13 @@ class Run:
     def trained(self, parts: list[Part]) -> LongTextTrainer:
         """Train encoder and head together, on tokens."""
         limit = self.config.max_train_segments
-        if limit is None and not self.config.two_pass and trains_pretrained(self.config):
+        # `concat` has a place for each segment, which a drawn one would not be in.
+        draws = not self.config.two_pass and self.config.aggregator != "concat"
+        if limit is None and draws and trains_pretrained(self.config):
             limit = _SEGMENTS_PER_STEP
             self.reporter.say(
-                f"Each step draws {limit} segments of a document (max_train_segments); "
-                "validation and serving read all."
+                f"Each step reads {limit} segments of a document, the first and others drawn anew "
+                "(max_train_segments); validation and serving read all."
             )
         train, validation = parts
         return self._trainer(
