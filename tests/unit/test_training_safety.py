@@ -16,7 +16,8 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from longform.config import RunConfig
 from longform.errors import ConfigError
 from longform.reporting import Reporter
-from longform.training.devices import pick_device
+from longform.training.arguments import training_arguments
+from longform.training.devices import Device, pick_device
 from longform.training.gradient_cache import PiecewiseEncoding
 from longform.training.guard import FiniteGuard, LossScaleGuard, TrainingError
 from longform.training.interruption import Interruption
@@ -230,3 +231,11 @@ def test_the_device_is_said_with_the_reason():
     assert device.name == "cpu"
     assert listener.lines == [f"Device: cpu ({device.reason})."]
     assert "asked for; bf16 runs at" in device.reason
+
+
+def test_what_a_device_cannot_do_is_refused_and_not_left_out(tmp_path):
+    cpu = Device("cpu", False, "a test")
+    with pytest.raises(ConfigError, match=r"fp16: true on a CPU.*bf16=true"):
+        training_arguments(RunConfig(fp16=True), tmp_path, cpu)
+    with pytest.raises(ConfigError, match=r"1 processes on cpu.*torchrun"):
+        training_arguments(RunConfig(encoder="x", fsdp=True), tmp_path, cpu)

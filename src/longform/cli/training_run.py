@@ -169,6 +169,8 @@ def _claim(
     if not is_main_process():
         return folder_of_checkpoints(work)
     decisive = config.model_dump(mode="json", exclude=_NO_PART_OF_A_RUN)
+    # Another number of processes makes other batches and, with them, another run.
+    decisive["processes"] = int(os.environ.get("WORLD_SIZE", "1"))
     documents = [*prepared.train, *prepared.validation]
     if distillation is not None:
         decisive |= distillation.fingerprint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,19 @@ def training_arguments(config: RunConfig, folder: Path, device: Device) -> Train
         device: Decides the precision where the settings leave it open.
 
     Raises:
-        ConfigError: A precision that the device does not have.
+        ConfigError: A precision that the device does not have, or `fsdp` on one device.
     """
     if config.fp16 and device.name == "cpu":
         raise ConfigError(
             "fp16 needs a GPU or an NPU.",
             found="fp16: true on a CPU",
             fix="Leave it out, or set bf16=true: CPUs compute in fp32 or bf16.",
+        )
+    if config.fsdp and (device.name == "cpu" or int(os.environ.get("WORLD_SIZE", "1")) == 1):
+        raise ConfigError(
+            "fsdp divides the weights over several GPUs or NPUs.",
+            found=f"{os.environ.get('WORLD_SIZE', '1')} processes on {device.name}",
+            fix="Launch with 'torchrun --nproc-per-node N -m longform train ...', or leave it out.",
         )
     recipe = RECIPES[kind_of_training(config)]
     epochs = config.num_train_epochs if config.num_train_epochs is not None else recipe.epochs
@@ -122,7 +129,6 @@ def _processes(config: RunConfig) -> dict[str, Any]:
     # Batches are planned for all processes, and nothing but gradients is exchanged.
     arguments: dict[str, Any] = {
         "ddp_timeout": config.ddp_timeout,
-        "ddp_broadcast_buffers": False,
         "ddp_find_unused_parameters": False,
     }
     if config.fsdp:

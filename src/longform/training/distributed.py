@@ -31,15 +31,11 @@ class GradientExchange:
         # Only gloo can tell who is missing; it needs no device.
         self._watch = dist.new_group(backend="gloo", timeout=self._timeout)
 
-    def __call__(self, model: nn.Module, stop: bool) -> bool:
+    def __call__(self, model: nn.Module) -> None:
         """Average the gradients in place.
 
         Args:
             model: Whose gradients; absent ones count as zeros.
-            stop: Whether this process wants to end after this step.
-
-        Returns:
-            Whether any process wants to.
 
         Raises:
             TrainingError: A process is gone, or later than the timeout; it is named where the
@@ -50,11 +46,8 @@ class GradientExchange:
         try:
             for bucket in _buckets(trained):
                 _average(bucket)
-            wish = torch.tensor(float(stop), device=trained[0].device)
-            dist.all_reduce(wish)
         except RuntimeError as error:
             raise _lost(error) from error
-        return bool(wish.item() > 0)
 
     def wait(self) -> None:
         """Wait for all processes.
@@ -66,6 +59,13 @@ class GradientExchange:
             dist.monitored_barrier(self._watch, timeout=self._timeout, wait_all_ranks=True)
         except RuntimeError as error:
             raise _lost(error) from error
+
+
+def anyone(wish: bool, device: torch.device) -> bool:
+    """Tell whether any process has a wish. Every process must call it."""
+    wishes = torch.tensor(float(wish), device=device)
+    dist.all_reduce(wishes)
+    return bool(wishes.item() > 0)
 
 
 def leave_processes() -> None:

@@ -44,6 +44,10 @@ class FiniteGuard:
         """Note a batch of the coming step: int64 `[docs]`, and the loss of each, float `[docs]`."""
         self._pending.append((indices.detach(), losses.detach()))
 
+    def forget(self) -> None:
+        """Forget the batches of a step that another guard watches."""
+        self._pending = []
+
     def inspect(self, norm: Tensor | float, model: nn.Module, step: int) -> None:
         """Leave the coming step out if its gradient is not finite.
 

@@ -30,7 +30,7 @@ from longform.training.arguments import learning_rates, training_arguments
 from longform.training.averaging import WeightAverage
 from longform.training.checkpoints import CheckpointKeeper, last_complete_checkpoint
 from longform.training.devices import Device
-from longform.training.distributed import GradientExchange
+from longform.training.distributed import GradientExchange, anyone
 from longform.training.features import INDICES
 from longform.training.guard import FiniteGuard, LossScaleGuard, TrainingError
 from longform.training.interruption import Interruption
@@ -259,10 +259,12 @@ class LongTextTrainer(ObservedTrainer):
                 attacked,
                 restartable=self.accelerator.distributed_type != DistributedType.FSDP,
             )
-        if self._exchange is not None and self.accelerator.sync_gradients:
+        if self.args.world_size > 1 and self.accelerator.sync_gradients:
             wish = self._interruption.received is not None
             with self.watch.phase(EXCHANGE), named_range("exchange"):
-                self._interruption.stops = self._exchange(model, wish)
+                if self._exchange is not None:
+                    self._exchange(model)
+                self._interruption.stops = anyone(wish, self.args.device)
         if isinstance(self.lr_scheduler, PlateauWithWarmUp) and self.accelerator.sync_gradients:
             self.lr_scheduler.advance()
         # A loss that is not finite is told by the guard; the log goes on.
@@ -310,6 +312,7 @@ class LongTextTrainer(ObservedTrainer):
         if scaler is None:
             self._guard.inspect(norm, model, self.state.global_step + 1)
         else:
+            self._guard.forget()
             overflow = not bool(torch.isfinite(torch.as_tensor(norm)))
             self._scale_guard.inspect(float(scaler.get_scale()), overflow)
         return norm
