@@ -15,6 +15,10 @@ _LIBRARIES = (
     "torch",
     "transformers",
     "accelerate",
+    "peft",
+    "optuna",
+    "tensorboard",
+    "torch_npu",
     "onnx",
     "fastapi",
     "pyarrow",
@@ -44,11 +48,13 @@ def environment(as_json: AsJson = False) -> None:
 
         torch = importlib.import_module("torch")
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    trains_on = _training_device() if backends["torch"] else None
     content = {
         "longform": __version__,
         "python": platform.python_version(),
         "machine": machine_name(),
         "gpus": gpus,
+        "trains_on": trains_on,
         "backends": backends,
         "libraries": libraries,
     }
@@ -58,6 +64,16 @@ def environment(as_json: AsJson = False) -> None:
     typer.echo(f"longform {__version__}, Python {platform.python_version()}")
     typer.echo(f"machine   {content['machine']}")
     typer.echo(f"GPUs      {', '.join(gpus) or 'none'}")
+    typer.echo(f"trains on {trains_on or 'nothing: torch and transformers are not installed'}")
     typer.echo(f"backends  {', '.join(name for name, present in backends.items() if present)}")
     for name, version in libraries.items():
         typer.echo(f"  {name:<14} {version or 'not installed'}")
+
+
+def _training_device() -> str:
+    """Say where a run would train by default, and why there."""
+    from longform.reporting import Reporter
+    from longform.training.devices import pick_device
+
+    device = pick_device(Reporter())
+    return f"{device.name} ({device.reason})"
