@@ -1,4 +1,4 @@
-"""What a piece of a vocabulary says of words: whether one begins with it, and what it is of."""
+"""What a piece of a vocabulary says of words: whether one begins with it or goes on with it."""
 
 from __future__ import annotations
 
