@@ -127,7 +127,7 @@ def test_readme_settings_are_accepted(tmp_path):
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
 def test_readme_knobs_are_keys_with_their_values(page):
     rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", page.read_text("utf-8"), re.MULTILINE)
-    assert len(rows) == 10
+    assert len(rows) == 11
     for keys, values in rows:
         fields = [RunConfig.model_fields[key] for key in re.findall(r"`(\w+)`", keys)]
         choices = [

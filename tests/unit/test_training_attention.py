@@ -7,7 +7,8 @@ import torch
 from test_gradient_cache import batch, tiny_model
 from torch import nn
 
-from longform.training.attention import training_attention
+from longform.config import RunConfig
+from longform.training.attention import suited_encoder
 
 
 def shares(model: nn.Module) -> dict[str, float]:
@@ -22,7 +23,7 @@ def shares(model: nn.Module) -> dict[str, float]:
 def test_attention_drops_nothing_and_everything_else_what_it_did():
     model = tiny_model(dropout=0.3)
     before = shares(model)
-    with training_attention(model, "cpu", 128, 0.0):
+    with suited_encoder(model, "cpu", RunConfig()):
         within = shares(model)
     attention = {name for name in before if name.endswith("attention.self.dropout")}
     assert len(attention) == 2
@@ -33,8 +34,17 @@ def test_attention_drops_nothing_and_everything_else_what_it_did():
 
 def test_none_leaves_the_dropout_of_the_encoder():
     model = tiny_model(dropout=0.3)
-    with training_attention(model, "cpu", 128, None):
+    with suited_encoder(model, "cpu", RunConfig(attention_dropout=None)):
         assert set(shares(model).values()) == {0.3}
+
+
+def test_the_rest_of_the_encoder_can_drop_another_share():
+    model = tiny_model(dropout=0.3)
+    with suited_encoder(model, "cpu", RunConfig(attention_dropout=0.2, encoder_dropout=0.0)):
+        within = shares(model)
+    assert {share for name, share in within.items() if "attention.self" in name} == {0.2}
+    assert {share for name, share in within.items() if "attention.self" not in name} == {0.0}
+    assert set(shares(model).values()) == {0.3}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +55,7 @@ def test_short_segments_on_a_cpu_are_multiplied_out_and_answer_alike(device, len
     model = tiny_model()
     with torch.no_grad():
         before = model(**batch()).logits
-        with training_attention(model, device, length, 0.0):
+        with suited_encoder(model, device, RunConfig(segment_length=length)):
             assert model.encoder.model.config._attn_implementation == expected
             within = model(**batch()).logits
     assert model.encoder.model.config._attn_implementation == "sdpa"
@@ -53,5 +63,5 @@ def test_short_segments_on_a_cpu_are_multiplied_out_and_answer_alike(device, len
 
 
 def test_a_head_alone_has_no_attention_to_suit():
-    with training_attention(nn.Linear(2, 2), "cpu", 128, 0.0):
+    with suited_encoder(nn.Linear(2, 2), "cpu", RunConfig()):
         pass

@@ -43,6 +43,9 @@ class OptimizationSettings(BaseModel):
     attention_dropout: float | None = Field(0.0, ge=0, lt=1)
     """Share of attention probabilities dropped when a pretrained encoder is trained: any keeps the
     device from its fast kernels. None: as the encoder was pretrained, often 0.1."""
+    encoder_dropout: float | None = Field(None, ge=0, lt=1)
+    """Share of the other features dropped within a pretrained encoder that is trained. None: as it
+    was pretrained, often 0.1. On a CPU 0 trains a third faster."""
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
     """Share of the probability spread over all classes."""
     class_weights: Literal["none", "auto"] = "none"

@@ -1,4 +1,4 @@
-"""Attention of a pretrained encoder while it is trained: without what makes it slow there."""
+"""A pretrained encoder while it is trained: dropout as it is set, attention that is fast there."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import nn
 
+from longform.config import RunConfig
+
 _SHORT_SEGMENT = 256
 """Tokens up to which explicit matrix products train faster on a CPU than its fused kernel."""
 
 
 @contextmanager
-def training_attention(
-    model: nn.Module, device: str, length: int, dropout: float | None
-) -> Iterator[None]:
-    """Suit the attention of a model's pretrained encoder to training, while the context lasts.
+def suited_encoder(model: nn.Module, device: str, config: RunConfig) -> Iterator[None]:
+    """Suit a model's pretrained encoder to training, while the context lasts.
 
     Dropout of attention probabilities keeps devices from their fused kernels. On a CPU the backward
     pass of the fused kernel is in turn slower than explicit matrix products over short segments
@@ -25,16 +25,15 @@ def training_attention(
     Args:
         model: A `LongTextClassifier`, or a head alone, which is left as it is.
         device: `cpu`, `cuda` or `npu`.
-        length: Tokens of a segment.
-        dropout: Share of attention probabilities dropped; None leaves it as it was pretrained.
+        config: `segment_length`, `attention_dropout` and `encoder_dropout` are read.
     """
     inner: Any = getattr(getattr(model, "encoder", None), "model", None)
     if inner is None or not hasattr(inner, "set_attn_implementation"):
         yield
         return
-    changed = list(_set_dropout(inner, dropout)) if dropout is not None else []
+    changed = list(_set_dropout(inner, config.attention_dropout, config.encoder_dropout))
     before = inner.config._attn_implementation
-    if device == "cpu" and length <= _SHORT_SEGMENT and before == "sdpa":
+    if device == "cpu" and config.segment_length <= _SHORT_SEGMENT and before == "sdpa":
         inner.set_attn_implementation("eager")
     try:
         yield
@@ -44,21 +43,28 @@ def training_attention(
             setattr(module, name, value)
 
 
-def _set_dropout(encoder: nn.Module, share: float) -> Iterator[tuple[nn.Module, str, float]]:
-    """Set the dropout of attention probabilities; yields what was there, to be put back.
+def _set_dropout(
+    encoder: nn.Module, attention: float | None, others: float | None
+) -> Iterator[tuple[nn.Module, str, float]]:
+    """Set the shares that are dropped; yields what was there, to be put back.
 
-    transformers writes it as a `Dropout` named `dropout` of a self-attention, or as a number named
-    `attention_dropout`.
+    transformers writes the dropout of attention probabilities as a `Dropout` named `dropout` of a
+    self-attention, or as a number named `attention_dropout`.
     """
+    of_attention: set[int] = set()
     for module in encoder.modules():
         if not type(module).__name__.endswith("Attention"):
             continue
         own = getattr(module, "dropout", None)
-        # The output of a whole attention block has a dropout of its own, which stays.
+        # The output of a whole attention block has a dropout of its own, which is another matter.
         if isinstance(own, nn.Dropout) and hasattr(module, "query"):
-            yield own, "p", own.p
-            own.p = share
-        numbers = getattr(module, "attention_dropout", None)
-        if isinstance(numbers, float):
-            yield module, "attention_dropout", numbers
-            setattr(module, "attention_dropout", share)  # noqa: B010 - a plain number
+            of_attention.add(id(own))
+        number = getattr(module, "attention_dropout", None)
+        if isinstance(number, float) and attention is not None:
+            yield module, "attention_dropout", number
+            setattr(module, "attention_dropout", attention)  # noqa: B010 - a plain number
+    for module in encoder.modules():
+        share = attention if id(module) in of_attention else others
+        if isinstance(module, nn.Dropout) and share is not None:
+            yield module, "p", module.p
+            module.p = share

@@ -23,7 +23,7 @@ from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.training.adapters import merge_adapters
 from longform.training.arguments import trains_pretrained
-from longform.training.attention import training_attention
+from longform.training.attention import suited_encoder
 from longform.training.devices import Device
 from longform.training.features import (
     SegmentCollator,
@@ -97,10 +97,7 @@ class Run:
         with nullcontext() if lesson is None else lesson.given_to(self.model.head):
             trainer = self.frozen(parts, open_encoder) if config.frozen else self.trained(parts)
             trainer.watch.add(PREPARING, time.perf_counter() - self.started)
-            suited = training_attention(
-                self.model, self.device.name, config.segment_length, config.attention_dropout
-            )
-            with suited:
+            with suited_encoder(self.model, self.device.name, config):
                 trainer.fit()
             merge_adapters(self.model)
             # Judged as the reference that every export is compared with: in floating point.
