@@ -29,9 +29,9 @@ from longform.compression.heads import (
     segment_vectors,
 )
 from longform.compression.layers import keep_layers, place_layers
-from longform.compression.pruning import PruningPlan, read_batches
+from longform.compression.measured_segments import read_batches
 from longform.compression.vocabulary import prune_vocabulary
-from longform.config import SegmentSettings
+from longform.config import DataSettings, SegmentSettings
 from longform.data.readers import DocumentReader
 from longform.models.fake_quantization import make_quantization_aware, quantization_aware_layers
 from longform.text.segmenter import Segmenter
@@ -59,15 +59,16 @@ def main() -> None:
     whole = open_encoder(arguments.encoder)
     batches, _ = read_batches(
         Segmenter(whole.tokenizer, SETTINGS),
-        PruningPlan(data=arguments.unseen, documents=arguments.heads_documents),
+        arguments.unseen,
+        DataSettings(),
+        arguments.heads_documents,
     )
-    plan = PruningPlan(data=arguments.corpus, documents=arguments.heads_documents)
     figures: dict[str, Any] = {
         "machine": machine,
         "encoder": arguments.encoder.name,
         "whole": {"parameters": _parameters(whole.encoder)},
         "vocabulary": _vocabulary(whole, arguments),
-        **_smaller(whole, plan, batches),
+        **_smaller(whole, arguments, batches),
         "rounded_untrained": _rounded(whole, batches),
     }
     for name, result in figures.items():
@@ -171,7 +172,7 @@ def _vector(encoder: Any, segmenter: Segmenter, text: str) -> torch.Tensor:
 
 
 def _smaller(
-    whole: EncoderFolder, plan: PruningPlan, batches: Sequence[LabelledSegments]
+    whole: EncoderFolder, arguments: argparse.Namespace, batches: Sequence[LabelledSegments]
 ) -> dict[str, Any]:
     """Keep half the layers, and half the heads, without training afterwards."""
     count = whole.encoder.config.num_hidden_layers
@@ -180,7 +181,10 @@ def _smaller(
         encoder = copy.deepcopy(whole.encoder)
         keep_layers(encoder, place_layers(count, count // 2, placing))
         rivals[f"layers_{count // 2}_{placing}"] = encoder
-    labelled, classes = read_batches(Segmenter(whole.tokenizer, SETTINGS), plan)
+    segmenter = Segmenter(whole.tokenizer, SETTINGS)
+    labelled, classes = read_batches(
+        segmenter, arguments.corpus, DataSettings(), arguments.heads_documents
+    )
     centroids = class_centroids(whole.encoder, labelled, classes)
     by_class = head_importance(whole.encoder, labelled, centroids)
     unlabelled = [LabelledSegments(item.input_ids, item.attention_mask) for item in labelled]

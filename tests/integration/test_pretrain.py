@@ -239,7 +239,7 @@ def test_a_command_that_lacks_something_is_refused(masking_encoder, arguments, w
 def test_masked_rows_give_the_loss_of_transformers(pretrained):
     import torch
 
-    from longform.training.masked_trainer import MaskedRows
+    from longform.training.masked_rows import MaskedRows
 
     model = AutoModelForMaskedLM.from_pretrained(pretrained[0]).eval()
     generator = torch.Generator().manual_seed(0)

@@ -104,9 +104,9 @@ def test_no_character_of_several_bytes_is_cut():
     token_ids = segment(tiny_tokenizers.HAN * 5 + "é the à")
     for begin, end in spans(masker, token_ids):
         text = "".join(pieces("byte_pairs", token_ids[begin:end]))
-        from longform.training.masking import _as_bytes
+        from longform.training.word_pieces import as_bytes
 
-        content = b"".join(_as_bytes(piece, bytewise=True) for piece in text)
+        content = b"".join(as_bytes(piece, bytewise=True) for piece in text)
         content.decode("utf-8")
 
 

@@ -18,13 +18,8 @@ from transformers import TrainerCallback
 from longform.errors import MissingExtraError
 from longform.reporting import ConsoleReporter, RecordingReporter, Reporter
 from longform.training.observation import COMPUTE, DATA, SAVING, VALIDATION, RunWatch
-from longform.training.profiling import (
-    RANGES,
-    TABLE,
-    TRACE,
-    ProfileCallback,
-    named_range,
-)
+from longform.training.profile_summary import RANGES
+from longform.training.profiling import TABLE, TRACE, ProfileCallback, named_range
 from longform.training.tracking import TensorBoardLog, tracking_callbacks
 
 

@@ -13,7 +13,8 @@ from longform.search.result import sign_test
 from longform.search.space import Choices, Parameter, Range, Space
 from longform.search.study import JOURNAL_NAME, open_study
 from longform.search.trials import best_trial, importances, pareto, read_trials
-from longform.search.tuning import Limits, Measured, Start, Tuning, describe_trial
+from longform.search.tuning import Limits, Start, Tuning, describe_trial
+from longform.search.watch import Measured
 
 SPACE = Space(
     (

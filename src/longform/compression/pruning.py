@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from longform.compression.folders import EncoderFolder, check_target, open_encoder, save_encoder
 from longform.compression.heads import (
@@ -21,6 +17,7 @@ from longform.compression.heads import (
     keep_heads,
 )
 from longform.compression.layers import Placing, keep_layers, place_layers
+from longform.compression.measured_segments import read_batches
 from longform.compression.vocabulary import prune_vocabulary
 from longform.config import DataSettings, SegmentSettings
 from longform.data.readers import DocumentReader
@@ -29,10 +26,6 @@ from longform.models.pruned import heads_per_layer
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.types import Document
-
-_SEGMENTS_PER_DOCUMENT = 4
-"""Segments whose gradients are taken, spread evenly over a document."""
-_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +166,10 @@ def _prune_heads(opened: EncoderFolder, plan: PruningPlan, reporter: Reporter) -
         reporter.say(
             f"The encoder takes {longest} tokens at once: the heads are measured on those."
         )
-    batches, classes = read_batches(Segmenter(opened.tokenizer, settings), plan)
+    if plan.data is None:
+        raise ValueError("the plan was not checked")
+    segmenter = Segmenter(opened.tokenizer, settings)
+    batches, classes = read_batches(segmenter, plan.data, plan.columns, plan.documents)
     before = heads_per_layer(opened.encoder)
     segments = sum(len(batch.input_ids) for batch in batches)
     how = f"{classes} classes" if classes else "without labels, by how far the vectors move"
@@ -209,54 +205,3 @@ def _texts(documents: Iterable[Document]) -> Iterator[str]:
         yield document.text
         if document.text_pair is not None:
             yield document.text_pair
-
-
-def read_batches(segmenter: Segmenter, plan: PruningPlan) -> tuple[list[LabelledSegments], int]:
-    """Return segments of the first documents, and the number of classes, 0 without labels."""
-    documents = _read(plan)
-    names = sorted({str(document.label) for document in documents if document.label is not None})
-    numbers = {name: number for number, name in enumerate(names)}
-    labelled = len(names) > 1
-    rows: list[tuple[np.ndarray[Any, Any], int]] = []
-    for document, segmented in zip(
-        documents, segmenter.iterate([document.text for document in documents]), strict=True
-    ):
-        places = np.linspace(0, len(segmented.segments) - 1, _SEGMENTS_PER_DOCUMENT)
-        number = numbers[str(document.label)] if labelled else 0
-        rows += [
-            (segmented.segments[place].token_ids, number)
-            for place in sorted({round(place) for place in places})
-            if segmented.segments
-        ]
-    rows.sort(key=lambda row: len(row[0]))
-    batches = [
-        _pad(rows[start : start + _ROWS], segmenter.tokenizer.pad_id, labelled)
-        for start in range(0, len(rows), _ROWS)
-    ]
-    return batches, len(names) if labelled else 0
-
-
-def _read(plan: PruningPlan) -> list[Document]:
-    """Read the first documents, with labels where the file has them."""
-    if plan.data is None:
-        raise ValueError("the plan was not checked")
-    try:
-        reader = DocumentReader(plan.data, plan.columns)
-        return list(itertools.islice(reader, plan.documents))
-    except InputError:
-        # A file without labels will do; one that cannot be read at all says so again.
-        reader = DocumentReader(plan.data, plan.columns, labelled=False)
-        return list(itertools.islice(reader, plan.documents))
-
-
-def _pad(
-    rows: Sequence[tuple[np.ndarray[Any, Any], int]], pad_id: int, labelled: bool
-) -> LabelledSegments:
-    width = max(len(ids) for ids, _ in rows)
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, (tokens, _) in enumerate(rows):
-        ids[row, : len(tokens)] = torch.from_numpy(np.asarray(tokens, dtype=np.int64))
-        mask[row, : len(tokens)] = 1
-    classes = torch.tensor([number for _, number in rows]) if labelled else None
-    return LabelledSegments(ids, mask, classes)

@@ -21,14 +21,9 @@ from longform.evaluation.curves import (
 )
 from longform.evaluation.evaluation import Evaluation
 from longform.evaluation.markup import Child, element
-from longform.evaluation.page import (
-    bar_cell,
-    card,
-    page_header,
-    significant,
-    write_page,
-)
-from longform.evaluation.report import list_facts, show_figures, show_footer, show_headline
+from longform.evaluation.page import bar_cell, card, page_header, significant, write_page
+from longform.evaluation.report import list_facts, show_figures, show_footer
+from longform.evaluation.report_headline import show_headline
 
 _PHASES = 7
 """Colours of phases that the style sheet has."""

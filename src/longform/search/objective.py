@@ -16,7 +16,7 @@ from longform.config import RunConfig
 from longform.export.encoders import EncoderExports, fastest_encoder
 from longform.inference.neural import NeuralScorer
 from longform.reporting import Advance, Reporter
-from longform.search.tuning import Measured, Watch
+from longform.search.watch import Measured, Watch
 from longform.text.segmenter import Segmenter
 from longform.training.fit import TrainedModel, fit
 from longform.types import Document

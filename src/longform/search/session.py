@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from longform import __version__
 from longform.bundle import check_output
 from longform.config import RunConfig
 from longform.config.model import SCRATCH_ENCODERS
-from longform.data.preparation import prepare_search_data
-from longform.errors import InputError, LongformError
+from longform.data.preparation import PreparedData, prepare_search_data
+from longform.errors import InputError
 from longform.reporting import Reporter, counted
+from longform.search.choice import RESULT_NAME, choose_trial, config_of, judge_choice, write_choice
 from longform.search.costs import EncoderCost, estimate_cost
 from longform.search.defaults import default_space, starts
+from longform.search.identity import search_identity
 from longform.search.objective import Metric, TrialTraining
-from longform.search.result import (
-    BUNDLE_NAME,
-    SETTINGS_NAME,
-    Comparison,
-    SearchResult,
-    finish,
-    read_comparison,
-    write_settings,
-)
+from longform.search.result import BUNDLE_NAME, SearchResult
 from longform.search.space import Choices, Parameter, Space
 from longform.search.space_file import read_space
 from longform.search.study import open_study
-from longform.search.trials import TrialRecord, best_trial, importances, read_trials
-from longform.search.tuning import DEFAULTS, Limits, Start, Tuning
+from longform.search.trials import TrialRecord, importances, read_trials
+from longform.search.tuning import Limits, Tuning
 from longform.types import Document
 
-RESULT_NAME = "result.json"
 COSTS_NAME = "costs.json"
 _VALIDATION_SPLIT = 0.2
 """Share that chooses, where the user names none: a choice among many trials needs more than that
@@ -87,36 +78,33 @@ def run_search(request: SearchRequest, reporter: Reporter) -> SearchResult:
             found=f"{request.test_split}",
             fix="Set --test-split, for example to 0.2, or give a file with --test.",
         )
-    check_output(request.folder / BUNDLE_NAME, overwrite=True)
+    folder = request.folder
+    check_output(folder / BUNDLE_NAME, overwrite=True)
     config = _comparable(request, reporter)
     # A space with faults is refused before the documents are read.
     own = _own_space(request, config)
-    test = config.model_copy(
-        update={
-            "validation": str(request.test) if request.test is not None else None,
-            "validation_split": request.test_split,
-        }
-    )
-    prepared, judging = prepare_search_data(request.data, config, test, reporter)
+    prepared, judging = _prepare(request, config, reporter)
     parts = (prepared.train, prepared.validation, judging)
-    reporter.say(
-        f"{len(parts[0]):,} documents to train on, {len(parts[1]):,} that choose, "
-        f"{len(parts[2]):,} that the search never sees and that judge the choice once."
-    )
-    identity = _identity(request, config, own, parts)
-    with open_study(request.folder, identity, restart=request.restart) as study:
+    identity = search_identity(config, request.encoders if own is None else own, parts)
+    with open_study(folder, identity, restart=request.restart) as study:
         pretrained = [name for name in request.encoders if name not in SCRATCH_ENCODERS]
         space = own or _default_space(request, config, parts, reporter)
         begin = starts(config, pretrained)
         _announce(space, request, read_trials(study), reporter)
-        training = TrialTraining(*parts[:2], request.folder, request.metric)
+        training = TrialTraining(*parts[:2], folder, request.metric)
         trials = Tuning(study, space, begin, request.limits, reporter).run(training)
         found = importances(study)
-        choice = _choose(trials, request.limits)
-        best = _config_of(choice, config, begin)
-        _write_best(request, best, choice, len(trials))
-        comparison = _judge(
-            request, (best, config), parts, (choice, trials), prepared.account, reporter
+        choice = choose_trial(trials, request.limits)
+        best = config_of(choice, config, begin)
+        write_choice(folder, (best, request.config), choice, len(trials), request.metric)
+        comparison = judge_choice(
+            folder,
+            request.metric,
+            (best, config),
+            parts,
+            (choice, trials),
+            prepared.account,
+            reporter,
         )
         result = SearchResult(
             metric=request.metric,
@@ -127,9 +115,9 @@ def run_search(request: SearchRequest, reporter: Reporter) -> SearchResult:
             parts=dict(zip(("train", "validation", "test"), map(len, parts), strict=True)),
             seconds=sum(trial.seconds for trial in trials),
             space=space.as_dict(),
-            bundle=request.folder / BUNDLE_NAME,
+            bundle=folder / BUNDLE_NAME,
         )
-        _write_json(request.folder / RESULT_NAME, result.as_json())
+        _write_json(folder / RESULT_NAME, result.as_json())
     return result
 
 
@@ -163,6 +151,24 @@ def _own_space(request: SearchRequest, config: RunConfig) -> Space | None:
     return Space((Parameter("encoder", Choices(names)), *own.parameters))
 
 
+def _prepare(
+    request: SearchRequest, config: RunConfig, reporter: Reporter
+) -> tuple[PreparedData, tuple[Document, ...]]:
+    """Read the documents to train on and to choose by, and those that only judge."""
+    test = config.model_copy(
+        update={
+            "validation": str(request.test) if request.test is not None else None,
+            "validation_split": request.test_split,
+        }
+    )
+    prepared, judging = prepare_search_data(request.data, config, test, reporter)
+    reporter.say(
+        f"{len(prepared.train):,} documents to train on, {len(prepared.validation):,} that choose, "
+        f"{len(judging):,} that the search never sees and that judge the choice once."
+    )
+    return prepared, judging
+
+
 def _default_space(
     request: SearchRequest,
     config: RunConfig,
@@ -185,32 +191,6 @@ def _default_space(
     return default_space(config, request.encoders, costs)
 
 
-def _identity(
-    request: SearchRequest,
-    config: RunConfig,
-    own: Space | None,
-    parts: tuple[Sequence[Document], ...],
-) -> dict[str, dict[str, Any]]:
-    """Return what must be the same for a search to go on."""
-    paths = {"data", "validation", "output_dir", "parity_documents"}
-    return {
-        "settings": config.model_dump(mode="json", exclude=paths),
-        "space": own.as_dict() if own is not None else {"default for": list(request.encoders)},
-        "documents": {
-            name: _digest(documents)
-            for name, documents in zip(("train", "validation", "test"), parts, strict=True)
-        },
-    }
-
-
-def _digest(documents: Iterable[Document]) -> str:
-    content = hashlib.sha256()
-    for document in documents:
-        fields = (document.text, document.text_pair, document.label, document.labels)
-        content.update(repr(fields).encode("utf-8", "replace"))
-    return content.hexdigest()
-
-
 def _announce(
     space: Space, request: SearchRequest, trials: Sequence[TrialRecord], reporter: Reporter
 ) -> None:
@@ -227,69 +207,6 @@ def _announce(
     if trials:
         spent = sum(trial.seconds for trial in trials)
         reporter.say(f"Going on after {counted(len(trials), 'trial')} in {spent:,.0f} s.")
-
-
-def _choose(trials: Sequence[TrialRecord], limits: Limits) -> TrialRecord:
-    """Return the best trial, or refuse a search in which not even the defaults were trained."""
-    best = best_trial(trials)
-    if best is not None and any(t.start == DEFAULTS and t.value is not None for t in trials):
-        return best
-    budget = f"{limits.seconds:,.0f} s" if limits.seconds is not None else "no limit of time"
-    raise LongformError(
-        "The budget of a search must be enough to train the defaults once.",
-        found=f"{budget}, {counted(len(trials), 'trial')} and none of the defaults complete",
-        fix="Give the same command more --budget: it goes on from here.",
-    )
-
-
-def _config_of(trial: TrialRecord, config: RunConfig, begin: Sequence[Start]) -> RunConfig:
-    """Return the whole configuration of a trial."""
-    start = next((start for start in begin if start.name == trial.start), None)
-    if start is not None:
-        return start.config
-    return RunConfig.model_validate({**config.model_dump(), **trial.settings})
-
-
-def _write_best(request: SearchRequest, best: RunConfig, trial: TrialRecord, total: int) -> None:
-    given = request.config
-    # What only makes trials comparable is no setting of the choice.
-    kept = {"report_to": given.report_to, "validation_split": given.validation_split}
-    write_settings(
-        request.folder / SETTINGS_NAME,
-        best.model_copy(update=kept),
-        f"Trial {trial.number} of {total} by longform search: {request.metric} "
-        f"{100 * (trial.value or 0):.2f} on the documents that chose it.\n"
-        f"longform train {SETTINGS_NAME} --data FILE --output FOLDER",
-    )
-
-
-def _judge(
-    request: SearchRequest,
-    configs: tuple[RunConfig, RunConfig],
-    parts: tuple[Sequence[Document], Sequence[Document], Sequence[Document]],
-    found: tuple[TrialRecord, Sequence[TrialRecord]],
-    account: dict[str, Any],
-    reporter: Reporter,
-) -> Comparison:
-    """Judge the choice and the defaults, or tell what was found when they were judged before."""
-    best, trials = found
-    record = request.folder / RESULT_NAME
-    if record.is_file() and (request.folder / BUNDLE_NAME).is_dir():
-        told = json.loads(record.read_text(encoding="utf-8"))
-        if told["best"] == best.as_dict() and told["trials_total"] == len(trials):
-            reporter.say("Nothing was tried since the choice was judged.")
-            return read_comparison(told["test"])
-    both = f"the choice, trial {best.number}, and the defaults"
-    what = "the defaults, which nothing beat," if best.start == DEFAULTS else both
-    reporter.say(f"Training {what} once more, to judge on the test documents.")
-    search = {
-        "trials": len(trials),
-        "trial": best.number,
-        "metric": request.metric,
-        "value": best.value,
-        "longform_version": __version__,
-    }
-    return finish(configs, parts, request.folder, {"data": account, "search": search}, reporter)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -23,6 +23,7 @@ from longform.reporting import Advance, Reporter
 from longform.search.space import Space
 from longform.search.study import KILLED
 from longform.search.trials import ATTRIBUTE, TrialRecord, best_trial, read_trials
+from longform.search.watch import BUDGET_SPENT, Measured, Stopped, Watch
 
 DEFAULTS = "defaults"
 """Start that is the configuration as it was given: what every other trial has to beat."""
@@ -31,17 +32,8 @@ _RANDOM_TRIALS = 8
 """Trials before the sampler begins to learn."""
 _FRUITLESS_DRAWS = 25
 """Draws in a row that were tried before, after which the space counts as used up."""
-_BUDGET_SPENT = "the budget was spent"
 _FAILURES = 5
 """Trials in a row that may fail before it is no longer a matter of settings."""
-
-
-class Stopped(Exception):
-    """A trial ends before its training does; the message says why."""
-
-
-class BudgetSpent(Stopped):
-    """The time of the whole search is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,73 +62,6 @@ class Start:
     name: str
     config: RunConfig
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a trial that went to its end came to.
-
-    Attributes:
-        value: The metric on the validation documents.
-        document_ms: Milliseconds that the trained model takes to read one document.
-    """
-
-    value: float
-    document_ms: float | None = None
-
-
-class Watch:
-    """What a running trial is told and asked. `check` is to be called at least every few seconds.
-
-    Args:
-        trial: Of the study.
-        may_prune: False for a start, which is to be known whole.
-        deadline: On the clock; None for none.
-        clock: Seconds.
-        tick: Called with the seconds since it was called last.
-    """
-
-    def __init__(
-        self,
-        trial: optuna.Trial,
-        may_prune: bool,
-        deadline: float | None,
-        clock: Callable[[], float],
-        tick: Callable[[float], None],
-    ) -> None:
-        self._trial = trial
-        self._may_prune = may_prune
-        self._deadline = deadline
-        self._clock = clock
-        self._tick = tick
-        self._reported: set[int] = set()
-        self.begun = self._last = clock()
-
-    def check(self) -> None:
-        """Move the bar.
-
-        Raises:
-            BudgetSpent: The budget is.
-        """
-        now = self._clock()
-        self._tick(now - self._last)
-        self._last = now
-        if self._deadline is not None and now >= self._deadline:
-            raise BudgetSpent(_BUDGET_SPENT)
-
-    def report(self, epoch: int, value: float) -> None:
-        """Tell the metric after an epoch; of several reports, the first counts.
-
-        Raises:
-            Stopped: Earlier trials were better at this epoch.
-            BudgetSpent: The budget is.
-        """
-        if epoch not in self._reported and epoch > 0:
-            self._reported.add(epoch)
-            self._trial.report(value, epoch)
-            if self._may_prune and self._trial.should_prune():
-                raise Stopped(f"below the median at epoch {epoch}")
-        self.check()
 
 
 TrainTrial = Callable[[RunConfig, Watch], Measured]
@@ -328,7 +253,7 @@ def _sampler(seed: int, fixed: dict[str, Any] | None = None) -> BaseSampler:
 
 def _is_cut(trial: TrialRecord) -> bool:
     """Tell whether a trial ended for want of time alone: more time may try it again."""
-    return trial.reason == _BUDGET_SPENT
+    return trial.reason == BUDGET_SPENT
 
 
 def _find(trials: Sequence[TrialRecord], settings: Mapping[str, Any]) -> TrialRecord | None:

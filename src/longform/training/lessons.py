@@ -1,4 +1,4 @@
-"""What a student is taught: a teacher's answers beside the labels, and how well it learnt."""
+"""What a student is taught: a teacher's answers beside the labels, as one part of the loss."""
 
 from __future__ import annotations
 
@@ -9,59 +9,18 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from torch.utils.data import Dataset
 
 from longform.config import DistillationSettings, RunConfig
 from longform.data.labels import LabelMap
 from longform.errors import ConfigError
-from longform.evaluation.metrics import accuracy, macro_f1
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
 from longform.training.distillation import DistillationLoss, TargetColumns, VectorHint
 from longform.training.losses import LossFunction
-from longform.training.teacher import Answers, Teacher
-from longform.types import Document, Floats, Integers, Targets
-
-LEAST_RELATIVE_ACCURACY = 0.95
-"""Share of the teacher's accuracy below which a student is warned of (FEATURES S2-01)."""
-
-
-class TaughtDataset(Dataset[dict[str, Any]]):
-    """Training documents whose labels stand beside a teacher's answers.
-
-    Args:
-        documents: A `SegmentDataset` or a `VectorDataset`, the labelled documents first.
-        targets: float32 `[docs, columns]`, what a batch holds as `labels`.
-        labelled: How many documents have a label.
-    """
-
-    def __init__(self, documents: Any, targets: Floats, labelled: int) -> None:
-        self.documents = documents
-        self.targets = targets
-        self.labelled = labelled
-
-    @property
-    def labels(self) -> Targets:
-        """Labels of the documents that have them: what classes are weighed by."""
-        labels: Targets = self.documents.labels[: self.labelled]
-        return labels
-
-    @property
-    def sizes(self) -> Integers:
-        """As those of the dataset."""
-        sizes: Integers = self.documents.sizes
-        return sizes
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, where segments are drawn; the Trainer's loader calls it."""
-        if hasattr(self.documents, "set_epoch"):
-            self.documents.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.documents)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.documents[index], "labels": self.targets[index]}
+from longform.training.taught_dataset import TaughtDataset
+from longform.training.teacher import Teacher
+from longform.training.teacher_comparison import compare_with_teacher
+from longform.types import Document, Floats, Targets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,56 +148,16 @@ class Distillation:
             labels: Of the student.
             metrics: Accuracy and macro-F1 of the student on them.
             model: The student.
-            reporter: Told when the student is below `LEAST_RELATIVE_ACCURACY`.
+            reporter: Told how the two compare.
 
         Returns:
             Settings, figures of the teacher, relative accuracy (None where the teacher has none
             right) and numbers of parameters, for the bundle.
         """
-        answers = self.teacher.answers(validation, labels, reporter)
-        taught = self._judge(answers, labels, labels.targets(validation))
-        share = metrics["accuracy"] / taught["accuracy"] if taught["accuracy"] else None
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        teacher = {
-            "name": self.teacher.name,
-            "digest": self.teacher.digest,
-            "parameters": self.teacher.parameters,
-            "metrics": taught,
-        }
-        reporter.say(
-            f"Student against teacher {self.teacher.name}, on {len(validation):,} validation "
-            f"documents: accuracy {100 * metrics['accuracy']:.2f} against "
-            f"{100 * taught['accuracy']:.2f}, macro-F1 {100 * metrics['macro_f1']:.2f} against "
-            f"{100 * taught['macro_f1']:.2f}, {parameters:,} parameters against "
-            f"{teacher['parameters']:,}."
-        )
-        if share is not None and share < LEAST_RELATIVE_ACCURACY:
-            reporter.say(
-                f"WARNING: the student has {100 * share:.1f} % of the teacher's accuracy, less "
-                f"than the {100 * LEAST_RELATIVE_ACCURACY:.0f} % expected of it. More documents "
-                "for --unlabelled, more epochs or a larger student help."
-            )
         return {
             **self.settings.model_dump(),
             "unlabelled_documents": len(self.unlabelled),
-            "teacher": teacher,
-            "relative_accuracy": share,
-            "parameters": parameters,
-        }
-
-    def _judge(self, answers: Answers, labels: LabelMap, targets: Targets) -> dict[str, float]:
-        rule = self.teacher.rule
-        # Back to the order of the bundle, in which the rule has its thresholds.
-        order = [labels.names.index(name) for name in rule.labels]
-        back = [rule.labels.index(name) for name in labels.names]
-        decided = rule.decide(answers.logits[:, order])
-        if labels.is_multi_label:
-            predicted: Targets = decided[:, back]
-        else:
-            predicted = np.array(order, dtype=np.int64)[decided]
-        return {
-            "accuracy": accuracy(targets, predicted),
-            "macro_f1": macro_f1(targets, predicted, len(labels)),
+            **compare_with_teacher(self.teacher, validation, labels, metrics, model, reporter),
         }
 
     def _describe(self, labelled: int) -> str:

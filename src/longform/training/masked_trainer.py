@@ -12,13 +12,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
-from transformers import (
-    PrinterCallback,
-    Trainer,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback as TqdmCallback
 
 from longform.config import PretrainingSettings
@@ -28,8 +22,9 @@ from longform.reporting import Reporter
 from longform.training.checkpoints import CheckpointKeeper, last_complete_checkpoint
 from longform.training.devices import Device
 from longform.training.interruption import Interruption
+from longform.training.masked_arguments import parameter_groups, training_arguments
+from longform.training.masked_rows import MaskedRows
 from longform.training.masked_segments import EpochBatches
-from longform.training.masking import IGNORED
 from longform.training.optimizer import build_optimizer, build_scheduler
 from longform.training.progress import ProgressCallback
 
@@ -37,44 +32,6 @@ _JUDGED = 2**31
 """The epoch whose masks all measurements share, so that their losses can be compared."""
 
 _CHECKPOINTS = 2
-
-
-class MaskedRows:
-    """Lets the head of a masked language model read the masked tokens alone.
-
-    Scores of all tokens over a vocabulary of tens of thousands would be most of the memory and
-    much of the time of a step, and the loss reads every seventh. The encoder's output is cut down
-    on its way to the head.
-
-    Args:
-        model: Of `AutoModelForMaskedLM`.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self._rows: Tensor | None = None
-        if model.base_model is not model:
-            model.base_model.register_forward_hook(self._cut)
-
-    def score(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return scores `[masked, vocabulary]` and true ids `[masked]`."""
-        labels = batch["labels"]
-        rows = labels != IGNORED
-        self._rows = rows
-        try:
-            logits = model(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-            ).logits
-        finally:
-            self._rows = None
-        # An encoder that is not told apart from its head gave the scores of all tokens.
-        scores = logits[rows] if logits.shape[:2] == labels.shape else logits[0]
-        return scores.float(), labels[rows]
-
-    def _cut(self, module: nn.Module, arguments: Any, output: Any) -> Any:
-        if self._rows is not None and "last_hidden_state" in output:
-            # One row that is as long as all masked tokens: `[1, masked, width]`.
-            output.last_hidden_state = output.last_hidden_state[self._rows].unsqueeze(0)
-        return output
 
 
 class MaskedTrainer(Trainer):
@@ -110,7 +67,7 @@ class MaskedTrainer(Trainer):
         self._interruption = Interruption(reporter)
         super().__init__(
             model=model,
-            args=_arguments(settings, folder, device),
+            args=training_arguments(settings, folder, device),
             callbacks=[
                 _MaskedProgress(reporter),
                 self._interruption,
@@ -248,7 +205,7 @@ class MaskedTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> Optimizer:
         """Build AdamW with a rate for the encoder and one for the head."""
         if self.optimizer is None:
-            groups = _parameter_groups(
+            groups = parameter_groups(
                 self.model if model is None else model, self._settings, self._head_rate
             )
             self.optimizer = build_optimizer(groups, self._settings.optimization_settings())
@@ -290,51 +247,4 @@ def describe(metrics: dict[str, float], prefix: str = "") -> str:
         f"masked loss {metrics[f'{prefix}loss']:.4f}   "
         f"perplexity {metrics[f'{prefix}perplexity']:,.1f}   "
         f"guessed right {100 * metrics[f'{prefix}accuracy']:.1f} %"
-    )
-
-
-def _parameter_groups(
-    model: Any, settings: PretrainingSettings, head_rate: float
-) -> list[dict[str, Any]]:
-    """Tell encoder and head apart, and what decays from what does not.
-
-    The table that words are looked up in and guessed by is one; it learns with the encoder.
-    """
-    of_encoder = {id(parameter) for parameter in model.base_model.parameters()}
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
-    for parameter in model.parameters():
-        key = id(parameter) in of_encoder, parameter.ndim > 1
-        in_encoder, decays = key
-        group = groups.setdefault(
-            key,
-            {
-                "params": [],
-                "lr": settings.learning_rate if in_encoder else head_rate,
-                "weight_decay": settings.weight_decay if decays else 0.0,
-            },
-        )
-        group["params"].append(parameter)
-    return list(groups.values())
-
-
-def _arguments(settings: PretrainingSettings, folder: Path, device: Device) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.num_train_epochs,
-        max_steps=settings.max_steps,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=device.bf16 if settings.bf16 is None else settings.bf16,
-        use_cpu=device.name == "cpu",
-        seed=settings.seed,
-        eval_strategy="epoch",
-        save_strategy="steps",
-        save_steps=settings.save_steps or 0.1,
-        logging_steps=settings.logging_steps,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=device.name == "cuda",
-        log_level="error",
     )

@@ -11,13 +11,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import Tokenizer
 
+from longform.training.word_pieces import (
+    LETTER,
+    UNSPACED,
+    as_bytes,
+    read_marked_piece,
+    read_word_piece,
+)
 from longform.types import Booleans, Integers, TokenIds
 
 IGNORED = -100
@@ -28,35 +33,6 @@ _STRETCHES = (0.4, 0.3, 0.2, 0.1)
 _MASKED, _RANDOM = 0.8, 0.1
 """Shares of the drawn words that are masked, and that become other tokens (Devlin et al., 2019).
 The rest is left as it is and has to be guessed all the same."""
-
-_ALONE, _LETTER, _UNSPACED = 0, 1, 2
-_FIRST_UNSPACED_BYTES = frozenset(range(0xE4, 0xEA))
-"""First bytes, in UTF-8, of nearly all Han characters, for pieces that end inside a character."""
-_UNSPACED_RANGES = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Burmese
-    (0x1780, 0x17FF),  # Khmer
-    (0x3005, 0x3007),  # 々〆〇
-    (0x3040, 0x30FF),  # kana
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x323AF),
-)
-
-
-class _Piece(NamedTuple):
-    """A piece of the vocabulary, as far as words are concerned.
-
-    `joins`: it goes on with the piece before it, whatever that is. `begins`: a word begins here.
-    `first` and `last` are the kinds of its outer characters, `size` its characters.
-    """
-
-    joins: bool
-    begins: bool
-    first: int
-    last: int
-    size: int
 
 
 class Vocabulary:
@@ -79,9 +55,9 @@ class Vocabulary:
         for token_id in range(size):
             text = tokenizer.id_to_token(token_id) or ""
             if prefix:
-                pieces.append(_read_word_piece(text, prefix))
+                pieces.append(read_word_piece(text, prefix))
             else:
-                pieces.append(_read_marked_piece(_as_bytes(text, bytewise=bytewise)))
+                pieces.append(read_marked_piece(as_bytes(text, bytewise=bytewise)))
         self.joins: Booleans = np.array([piece.joins for piece in pieces], dtype=np.bool_)
         self.begins: Booleans = np.array([piece.begins for piece in pieces], dtype=np.bool_)
         self.first: NDArray[np.int8] = np.array([piece.first for piece in pieces], dtype=np.int8)
@@ -197,8 +173,8 @@ class WordMasker:
         kinds = words.first[text]
         same = (words.last[text[:-1]] == kinds[1:]) & ~words.begins[text[1:]] & both
         # Within a word of letters; unspaced characters are joined by chance.
-        joined = (words.joins[text[1:]] & both) | (same & (kinds[1:] == _LETTER))
-        unspaced = same & (kinds[1:] == _UNSPACED)
+        joined = (words.joins[text[1:]] & both) | (same & (kinds[1:] == LETTER))
+        unspaced = same & (kinds[1:] == UNSPACED)
         # Drawn for every token, so that the cut depends on nothing but seed and place.
         rooms = 1 + generator.choice(len(_STRETCHES), len(text), p=_STRETCHES)
         sizes = words.sizes[text]
@@ -220,60 +196,3 @@ class WordMasker:
 
     def _text(self, token_ids: TokenIds) -> TokenIds:
         return token_ids[self._before : len(token_ids) - self._after]
-
-
-def _read_word_piece(text: str, prefix: str) -> _Piece:
-    joins = text.startswith(prefix) and len(text) > len(prefix)
-    content = text.removeprefix(prefix) if joins else text
-    # BERT's kind knows nothing of blanks, and its Han characters are pieces of their own.
-    begins = not joins and _kind(content[:1]) != _UNSPACED
-    return _describe(content, joins=joins, begins=begins)
-
-
-def _read_marked_piece(content: bytes) -> _Piece:
-    """Read a piece whose blank, if it has one, begins a word; it may end inside a character."""
-    begins = content.startswith(b" ")
-    content = content.strip(b" ")
-    # A byte 10xxxxxx goes on with the character that the piece before it began.
-    joins = bool(content) and content[0] & 0xC0 == 0x80
-    text = content.decode("utf-8", "ignore")
-    if not text and content:
-        kind = _UNSPACED if content[0] in _FIRST_UNSPACED_BYTES or joins else _ALONE
-        return _Piece(joins, begins, kind, kind, int(not joins))
-    return _describe(text, joins=joins, begins=begins)
-
-
-def _describe(text: str, *, joins: bool, begins: bool) -> _Piece:
-    kinds = [_kind(character) for character in text] or [_ALONE]
-    return _Piece(joins, begins, kinds[0], kinds[-1], len(text))
-
-
-def _kind(character: str) -> int:
-    if not character:
-        return _ALONE
-    if any(low <= ord(character) <= high for low, high in _UNSPACED_RANGES):
-        return _UNSPACED
-    return _LETTER if character.isalnum() else _ALONE
-
-
-def _as_bytes(piece: str, *, bytewise: bool) -> bytes:
-    if bytewise:
-        table = _byte_of_character()
-        if all(character in table for character in piece):
-            return bytes(table[character] for character in piece)
-    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-        return bytes([int(piece[3:5], 16)])
-    return piece.replace("\u2581", " ").encode("utf-8")
-
-
-@cache
-def _byte_of_character() -> dict[str, int]:
-    """Return the byte that each character of a byte-level vocabulary stands for (as GPT-2 has it).
-
-    Printable bytes stand for themselves; the others are counted from U+0100 on.
-    """
-    alphabet = set(pre_tokenizers.ByteLevel.alphabet())
-    themselves = [byte for byte in range(256) if chr(byte) in alphabet]
-    others = [byte for byte in range(256) if chr(byte) not in alphabet]
-    table = {chr(byte): byte for byte in themselves}
-    return table | {chr(256 + place): byte for place, byte in enumerate(others)}

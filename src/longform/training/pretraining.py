@@ -8,43 +8,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
-from transformers import (
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-)
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from longform.config import SCRATCH_ENCODERS, PretrainingSettings
-from longform.errors import ConfigError, InputError, LongformError
+from longform.errors import InputError, LongformError
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.training.devices import pick_device
 from longform.training.encoder_loading import check_fit, encoder_source
+from longform.training.masked_corpus import cut_segments, sample
+from longform.training.masked_encoder import explaining, load_masked_encoder, require_encoder
 from longform.training.masked_segments import MaskedCollator, MaskedSegments
 from longform.training.masked_trainer import MaskedTrainer, describe
 from longform.training.masking import Vocabulary, WordMasker
-from longform.types import Document, TokenIds
+from longform.types import Document
 
 _NEW_HEAD_RATE = 1e-3
 _NEW_HEAD = (
     "The encoder comes without the layers that guess words: they begin from random weights, beside "
     "its table of tokens."
 )
-_JUDGED_SEGMENTS = 2_000
-"""Held-out segments that the loss is measured on at most: more make it slower and hardly surer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +76,12 @@ def pretrain(
     reporter, started = reporter or Reporter(), time.perf_counter()
     _prepare_transformers(settings.seed)
     hub_tokenizer = open_tokenizer(settings)
-    model, has_new_head = _load_model(str(settings.encoder))
+    model, has_new_head = load_masked_encoder(str(settings.encoder))
     tokenizer = TextTokenizer(hub_tokenizer.backend_tokenizer.to_str())
     segmenter = Segmenter(tokenizer, settings.segment_settings())
     masker = _masker(settings, tokenizer, int(hub_tokenizer.mask_token_id))
-    learnt = _segment(segmenter, masker, train, reporter)
-    judged = _sample(_segment(segmenter, masker, validation, reporter), settings.seed, reporter)
+    learnt = cut_segments(segmenter, masker, train, reporter)
+    judged = sample(cut_segments(segmenter, masker, validation, reporter), settings.seed, reporter)
     reporter.say(
         f"{len(train):,} documents to learn from, {len(learnt):,} segments; the loss is measured "
         f"on {len(judged):,} segments of {len(validation):,} others."
@@ -165,11 +156,11 @@ def open_tokenizer(settings: PretrainingSettings) -> Any:
             fix="Give the folder of a downloaded encoder: --encoder FOLDER.",
         )
     source = encoder_source(name)
-    with _explaining(name):
+    with explaining(name):
         config = AutoConfig.from_pretrained(source)
         hub_tokenizer = AutoTokenizer.from_pretrained(source)
         tokenizer = TextTokenizer(hub_tokenizer.backend_tokenizer.to_str())
-    _require_encoder(name, config)
+    require_encoder(name, config)
     if hub_tokenizer.mask_token_id is None:
         raise InputError(
             "Masked language modelling needs a tokenizer with a mask token.",
@@ -180,97 +171,6 @@ def open_tokenizer(settings: PretrainingSettings) -> Any:
         shape = AutoModel.from_config(config)
     check_fit(name, settings.segment_length, shape, tokenizer)
     return hub_tokenizer
-
-
-def _load_model(name: str) -> tuple[Any, bool]:
-    """Load an encoder in fp32 with the layers that guess words, and tell whether these are new."""
-    with _explaining(name):
-        model, loading = AutoModelForMaskedLM.from_pretrained(
-            encoder_source(name), dtype="float32", output_loading_info=True
-        )
-    return model, _check_weights(name, model, loading["missing_keys"])
-
-
-@contextmanager
-def _explaining(name: str) -> Iterator[None]:
-    try:
-        yield
-    # A damaged file is a SafetensorError, weights of another shape are a RuntimeError.
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-        raise InputError(
-            "The encoder must be a folder (or a name in the local Hugging Face cache) with "
-            "config.json, model.safetensors and a tokenizer.",
-            found=f"'{name}': {' '.join(str(error).split())[:300]}",
-            fix="Give the path of a downloaded model.",
-        ) from error
-
-
-def _require_encoder(name: str, config: Any) -> None:
-    is_decoder = getattr(config, "is_decoder", False) or config.is_encoder_decoder
-    if is_decoder or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        raise ConfigError(
-            "Masked language modelling is for encoders, which read a text in both directions.",
-            found=f"'{name}' is of the type {config.model_type}, which is none",
-            fix="Give an encoder such as BERT, RoBERTa, ERNIE or ModernBERT; a decoder can be "
-            "fine-tuned as it is, with 'longform train'.",
-        )
-
-
-def _check_weights(name: str, model: Any, missing: Sequence[str]) -> bool:
-    """Tell whether the head is new; refuse an encoder of which a part is missing."""
-    prefix = f"{model.base_model_prefix}."
-    absent = sorted(key for key in missing if key.startswith(prefix) and "pooler" not in key)
-    if absent:
-        raise InputError(
-            "The weights of the encoder must be those of the model that its config.json names.",
-            found=f"'{name}' has no weights for {len(absent)} parameters, such as {absent[0]}",
-            fix="Copy config.json and the weights from the same model.",
-        )
-    return any(not key.startswith(prefix) for key in missing)
-
-
-def _segment(
-    segmenter: Segmenter,
-    masker: WordMasker,
-    documents: Sequence[Document],
-    reporter: Reporter,
-) -> list[TokenIds]:
-    """Cut documents as a classifier does, leaving out segments without a word to guess."""
-    texts = [
-        text
-        for document in documents
-        for text in (document.text, document.text_pair)
-        if text is not None
-    ]
-    segments: list[TokenIds] = []
-    with reporter.track("Segmenting", len(texts), unit="texts") as advance:
-        for result in segmenter.iterate(texts):
-            segments += [item.token_ids for item in result.segments]
-            advance(1)
-    usable = [segment for segment in segments if masker.has_words(segment)]
-    if not usable:
-        raise InputError(
-            "Texts to learn from must hold words that the tokenizer knows.",
-            found=f"none in {len(documents):,} documents",
-            fix="Check the text column, and that the encoder is of the language of the texts.",
-        )
-    if len(usable) < len(segments):
-        reporter.say(
-            f"{len(segments) - len(usable):,} of {len(segments):,} segments are left out: the "
-            "tokenizer knows no word of them."
-        )
-    return usable
-
-
-def _sample(segments: list[TokenIds], seed: int, reporter: Reporter) -> list[TokenIds]:
-    if len(segments) <= _JUDGED_SEGMENTS:
-        return segments
-    reporter.say(
-        f"The loss is measured on {_JUDGED_SEGMENTS:,} of {len(segments):,} held-out segments, "
-        "drawn by the seed."
-    )
-    chosen = np.random.default_rng(seed).choice(len(segments), _JUDGED_SEGMENTS, replace=False)
-    return [segments[index] for index in sorted(chosen.tolist())]
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:

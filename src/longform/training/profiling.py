@@ -6,9 +6,8 @@ microsecond and wakes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from longform.errors import InputError
 from longform.reporting import Reporter
+from longform.training.profile_events import summarize
 
 if TYPE_CHECKING:
     from longform.training.observation import ObservedTrainer
@@ -28,25 +28,6 @@ WAIT, WARM_UP, ACTIVE = 4, 2, 5
 event in memory, so they are few."""
 
 TRACE, TABLE = "trace.json.gz", "profile.txt"
-
-RANGES = (
-    "data",
-    "encode",
-    "aggregate",
-    "loss",
-    "backward",
-    "exchange",
-    "optimizer",
-    "validation",
-    "saving",
-)
-"""What a step is divided into. `encode` and `aggregate` are the forward passes of the encoder and
-the head, `loss` what computing the loss takes beside them; `exchange` is between processes."""
-
-_WHOLE = frozenset({"validation", "saving"})
-"""Ranges that keep what runs inside them."""
-
-_OPERATORS = 10
 
 
 class _State:
@@ -70,68 +51,6 @@ def _marked(name: str) -> Iterator[None]:
         # Looked up here: torch without CUDA has the module, but not what it calls.
         with torch.cuda.nvtx.range(name):
             yield
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """The time that one kind of operator took by itself, in milliseconds, and its memory."""
-
-    name: str
-    milliseconds: float
-    calls: int
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileSummary:
-    """What the recorded steps were spent on.
-
-    Attributes:
-        steps: Optimiser steps that were recorded.
-        seconds: Their wall time.
-        documents: Documents that they read.
-        flops: Floating-point operations of their matrix products, as the profiler counts them
-            from shapes; fused attention and recurrent kernels are not among them.
-        ranges: Seconds of each range by itself, without what runs inside it.
-        operators: Those that took most time by themselves, first the most.
-        clock: Whose time the operators' is.
-    """
-
-    steps: int
-    seconds: float
-    documents: int
-    flops: float
-    ranges: dict[str, float]
-    operators: tuple[Operator, ...]
-    clock: str
-
-    def describe(self) -> str:
-        """Return the figures as a table of text."""
-        whole = self.seconds or 1.0
-        # Validation and checkpoints between the recorded steps say nothing about the steps.
-        stepping = whole - sum(self.ranges.get(name, 0.0) for name in _WHOLE) or 1.0
-        named = sum(self.ranges.values())
-        lines = [
-            f"{self.steps} steps in {self.seconds:.3f} s, {self.documents:,} documents: "
-            f"{self.documents / stepping:,.1f} documents/s, "
-            f"{self.flops / stepping / 1e9:,.1f} GFLOP/s in matrix products; "
-            f"{100 * self.ranges.get('data', 0.0) / stepping:.1f} % of the steps' time is waiting "
-            "for data",
-            "",
-            f"{'range':<44}{'ms':>12}{'share':>9}",
-        ]
-        rows = [*self.ranges.items(), ("between the ranges", max(whole - named, 0.0))]
-        lines += [
-            f"{name:<44}{1e3 * seconds:>12.1f}{100 * seconds / whole:>8.1f}%"
-            for name, seconds in rows
-        ]
-        lines += ["", f"{f'operator, own {self.clock} time':<44}{'ms':>12}{'calls':>9}{'MB':>10}"]
-        lines += [
-            f"{operator.name[:43]:<44}{operator.milliseconds:>12.1f}{operator.calls:>9,}"
-            f"{operator.memory / 1e6 + 0.0:>10.1f}"
-            for operator in self.operators
-        ]
-        return "\n".join(lines)
 
 
 class ProfileCallback(TrainerCallback):
@@ -279,61 +198,3 @@ def _enter(open_ranges: list[AbstractContextManager[None]], name: str) -> None:
 def _leave(open_ranges: list[AbstractContextManager[None]]) -> None:
     if open_ranges:
         open_ranges.pop().__exit__(None, None, None)
-
-
-def summarize(profiler: Any, documents: int) -> ProfileSummary:
-    """Reduce what a profiler recorded to a table.
-
-    Args:
-        profiler: A `torch.profiler.profile` that has recorded steps with the names of `RANGES`.
-        documents: Read in those steps.
-    """
-    events = profiler.events()
-    marks = [event for event in events if event.name.startswith("ProfilerStep")]
-    on_host = [mark for mark in marks if str(mark.device_type).endswith("CPU")] or marks
-    averages = profiler.key_averages()
-    has_device = any(item.self_device_time_total > 0 for item in averages)
-    kind = "device" if has_device else "cpu"
-    operators = [
-        Operator(
-            item.key,
-            getattr(item, f"self_{kind}_time_total") / 1e3,
-            int(item.count),
-            int(getattr(item, f"self_{kind}_memory_usage")),
-        )
-        for item in averages
-        if item.key not in RANGES and not item.key.startswith(("ProfilerStep", "Optimizer."))
-    ]
-    operators.sort(key=lambda operator: -operator.milliseconds)
-    return ProfileSummary(
-        steps=len(on_host),
-        seconds=sum(mark.time_range.elapsed_us() for mark in on_host) / 1e6,
-        documents=documents,
-        flops=float(sum(item.flops for item in averages)),
-        ranges=_own_seconds([event for event in events if event.name in RANGES]),
-        operators=tuple(operators[:_OPERATORS]),
-        clock="device" if has_device else "CPU",
-    )
-
-
-def _own_seconds(events: Sequence[Any]) -> dict[str, float]:
-    """Return the seconds of each range on the host, less those of the ranges inside it."""
-    own: dict[str, float] = {}
-    open_events: list[Any] = []
-    hosted = [event for event in events if str(event.device_type).endswith("CPU")]
-    # Of two that begin together, the longer one is around the other.
-    hosted.sort(key=lambda event: (event.thread, event.time_range.start, -event.time_range.end))
-    for event in hosted:
-        while open_events and (
-            open_events[-1].thread != event.thread
-            or open_events[-1].time_range.end <= event.time_range.start
-        ):
-            open_events.pop()
-        if any(around.name in _WHOLE for around in open_events):
-            continue
-        seconds = event.time_range.elapsed_us() / 1e6
-        own[event.name] = own.get(event.name, 0.0) + seconds
-        if open_events:
-            own[open_events[-1].name] -= seconds
-        open_events.append(event)
-    return {name: own[name] for name in RANGES if name in own}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,17 @@ from longform.bundle import Bundle, load_bundle
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
-from longform.errors import InputError, LongformError
+from longform.errors import LongformError
 from longform.inference.predictor import Predictor, load, windows
 from longform.reporting import Reporter
+from longform.training.checked_rows import sound_rows, with_checksums
 from longform.training.rows import RowStore, content_digest, remove_oldest
+from longform.training.same_question import require_same_question
 from longform.training.vectors import default_cache_folder
-from longform.types import Booleans, Document, Floats
+from longform.types import Document, Floats
 
 _MOST_CACHED_BYTES = 2 * 2**30
 """Of all teachers together; with document vectors, a million documents of one."""
-_NAMED = 10
 _MEASURED_DOCUMENTS = 64
 _MEASURED_TOGETHER = 8
 _MEASURED_SECONDS = 5.0
@@ -101,39 +101,12 @@ class Teacher:
         )
 
     def check(self, labels: LabelMap, config: RunConfig) -> None:
-        """Make sure that teacher and student answer the same question.
-
-        Args:
-            labels: Of the student.
-            config: Of the student's run.
+        """Make sure that a student with these labels answers the same question.
 
         Raises:
-            InputError: The labels, the kind of labels or the number of texts differ.
+            InputError: It does not; see `require_same_question`.
         """
-        described = self.bundle.description
-        fix = "Take a teacher that was trained on the same labels, or correct the data."
-        if described.problem_type != labels.problem_type:
-            raise InputError(
-                "Teacher and student must give the same kind of labels.",
-                found=f"{_kind(described.problem_type)} from the teacher {self.name}, "
-                f"{_kind(labels.problem_type)} in the data",
-                fix=fix,
-            )
-        missing = sorted(set(labels.names) - set(described.labels))
-        foreign = sorted(set(described.labels) - set(labels.names))
-        if missing or foreign:
-            parts = [f"only in the data: {_list(missing)}"] if missing else []
-            parts += [f"only in the teacher {self.name}: {_list(foreign)}"] if foreign else []
-            raise InputError(
-                "Teacher and student must have the same labels.", found="; ".join(parts), fix=fix
-            )
-        if described.text_pair != (config.text_pair_column is not None):
-            found = ("a pair", "one text") if described.text_pair else ("one text", "a pair")
-            raise InputError(
-                "Teacher and student must read the same texts.",
-                found=f"{found[0]} for the teacher {self.name}, {found[1]} for the student",
-                fix="Give or leave out --text-pair-column, or take another teacher.",
-            )
+        require_same_question(self.name, self.bundle.description, labels, config)
 
     def answers(
         self, documents: Sequence[Document], labels: LabelMap, reporter: Reporter
@@ -159,7 +132,7 @@ class Teacher:
         remove_oldest(folder, _MOST_CACHED_BYTES)
         digests = [_digest(document) for document in documents]
         with RowStore(folder, [self.digest, kind], width + 1) as store:
-            known = _sound(store, digests)
+            known = sound_rows(store, digests)
             missing = {
                 digest: document
                 for digest, document in zip(digests, documents, strict=True)
@@ -184,7 +157,7 @@ class Teacher:
         with reporter.track("Teacher reads", len(missing)) as advance:
             for group, rows in self._rows(predictor, list(missing.values())):
                 _require_finite(rows, group, self.name)
-                store.append([next(digests) for _ in group], _with_checksums(rows))
+                store.append([next(digests) for _ in group], with_checksums(rows))
                 advance(len(group))
 
     def speed(self, documents: Sequence[Document], reporter: Reporter) -> float:
@@ -251,37 +224,10 @@ def count_parameters(bundle: Bundle) -> int:
     return count
 
 
-def _kind(problem_type: str) -> str:
-    several = problem_type == "multi_label_classification"
-    return "any number of labels a document" if several else "one label a document"
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
-
-
 def _digest(document: Document) -> bytes:
     texts = repr((document.text, document.text_pair))
     # A text of a JSON file may hold half of a surrogate pair.
     return content_digest(texts.encode("utf-8", "surrogatepass"))
-
-
-def _with_checksums(rows: Floats) -> Floats:
-    rows = np.ascontiguousarray(rows, dtype=np.float32)
-    sums = np.array([zlib.crc32(row.tobytes()) for row in rows], dtype=np.uint32)
-    return np.concatenate([rows, sums.view(np.float32)[:, np.newaxis]], axis=1)
-
-
-def _sound(store: RowStore, digests: Sequence[bytes]) -> set[bytes]:
-    """Return the digests whose rows are as they were written."""
-    present = [digest for digest in dict.fromkeys(digests) if digest in store]
-    if not present:
-        return set()
-    rows = np.array(store.mapped()[store.numbers(present)])
-    sums = np.ascontiguousarray(rows[:, -1]).view(np.uint32)
-    intact: Booleans = np.array([zlib.crc32(row[:-1].tobytes()) for row in rows]) == sums
-    return {digest for digest, right in zip(present, intact, strict=True) if right}
 
 
 def _require_finite(rows: Floats, documents: Sequence[Document], name: str) -> None:
