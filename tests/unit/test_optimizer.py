@@ -76,6 +76,14 @@ def test_each_layer_learns_slower_than_the_one_above_it():
     assert {rate for name, (rate, _) in found.items() if name.startswith("head.")} == {1e-3}
 
 
+def test_the_rate_that_is_set_is_the_one_that_is_logged():
+    groups = parameter_groups(classifier(bert()), Rates(1e-4, 1e-3, 0.5), 0.01)
+    assert groups[0]["lr"] == 1e-4
+    assert sum(len(group["params"]) for group in groups) == len(
+        list(classifier(bert()).parameters())
+    )
+
+
 def test_decoders_have_depths_too():
     found = by_name(classifier(gpt2()), Rates(encoder=1e-4, head=1e-3, layer_decay=0.5))
     assert found["encoder.model.h.0.attn.c_attn.weight"][0] == pytest.approx(5e-5)

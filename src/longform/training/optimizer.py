@@ -49,7 +49,8 @@ def parameter_groups(model: nn.Module, rates: Rates, weight_decay: float) -> lis
         weight_decay: Decoupled decay of the other parameters.
 
     Returns:
-        Groups as torch's optimisers take them, each with its `name`.
+        Groups as torch's optimisers take them, each with its `name`; those with the encoder's rate
+        come first.
     """
     named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
     depth = 1 + max((_layer(name) for name, _ in named), default=-1)
@@ -67,7 +68,8 @@ def parameter_groups(model: nn.Module, rates: Rates, weight_decay: float) -> lis
             },
         )
         group["params"].append(parameter)
-    return list(groups.values())
+    # The Trainer logs the rate of the first group: that which the user has set.
+    return sorted(groups.values(), key=lambda group: group["lr"] != rates.encoder)
 
 
 def _layer(name: str) -> int:
