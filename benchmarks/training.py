@@ -45,6 +45,8 @@ class PlainLoop(nn.Module):
     def __init__(self, encoder: Path, classes: int) -> None:
         super().__init__()
         self.tokenizer = AutoTokenizer.from_pretrained(encoder)
+        self.first, self.last = self.tokenizer("")["input_ids"]
+        self.pad = self.tokenizer.pad_token_id
         self.bert = AutoModel.from_pretrained(encoder, dtype="float32", add_pooling_layer=False)
         size = self.bert.config.hidden_size
         self.lstm = nn.LSTM(size, 256, batch_first=True, bidirectional=True)
@@ -55,14 +57,12 @@ class PlainLoop(nn.Module):
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         vectors = []
         for start in range(0, max(len(ids), 1), 510):
-            piece = self.tokenizer.prepare_for_model(
-                ids[start : start + 510],
-                max_length=512,
-                padding="max_length",
-                return_tensors="pt",
-                prepend_batch_axis=True,
+            piece = [self.first, *ids[start : start + 510], self.last]
+            padding = 512 - len(piece)
+            output = self.bert(
+                input_ids=torch.tensor([piece + [self.pad] * padding]),
+                attention_mask=torch.tensor([[1] * len(piece) + [0] * padding]),
             )
-            output = self.bert(input_ids=piece["input_ids"], attention_mask=piece["attention_mask"])
             vectors.append(output.last_hidden_state[:, 0])
         states, _ = self.lstm(torch.stack(vectors, dim=1))
         return self.classifier(states[:, -1])

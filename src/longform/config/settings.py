@@ -78,6 +78,15 @@ class RunConfig(
         return self
 
     @model_validator(mode="after")
+    def _two_passes_need_whole_weights(self) -> RunConfig:
+        if self.fsdp and self.two_pass:
+            raise ValueError(
+                "two_pass needs all weights on each device and fsdp divides them, found both: "
+                "gradient_checkpointing saves memory with fsdp"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_precision(self) -> RunConfig:
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 are two precisions, found both")

@@ -88,6 +88,13 @@ class PiecewiseEncoding:
 
 
 def _encode_twice(encode: Encode, ids: Tensor, mask: Tensor) -> Tensor:
-    vectors: Any = checkpoint(encode, ids, mask, use_reentrant=False)
+    def encode_behind(_: Tensor, *batch: Tensor) -> Tensor:
+        return encode(*batch)
+
+    # Token ids have no gradient, and one input must, for the second pass to be made. It is a
+    # backward pass of its own ("reentrant"): the gradients of the weights are added up piece by
+    # piece where they belong, not kept beside them until the last piece.
+    gate = torch.zeros(0, requires_grad=True)
+    vectors: Any = checkpoint(encode_behind, gate, ids, mask, use_reentrant=True)
     assert isinstance(vectors, Tensor)
     return vectors

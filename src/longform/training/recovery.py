@@ -48,6 +48,7 @@ class MemoryRecovery:
         self._device = device
         self._reporter = reporter
         self._two_pass = config.two_pass
+        self._divided = config.fsdp
         # R-Drop keeps the activations of two passes until it compares them.
         self._passes = 2 if config.rdrop_alpha > 0 else 1
         self._longest = 1
@@ -77,7 +78,7 @@ class MemoryRecovery:
         if self.encoding is None or not isinstance(self._model, LongTextClassifier):
             return
         self._longest = int(documents.sizes[:, 1].max())
-        if self._two_pass is not None:
+        if self._two_pass is not None or self._divided:
             return
         most = max(int(documents.sizes[list(batch)].prod(axis=1).sum()) for batch in largest)
         ids = torch.zeros((_PROBED_SEGMENTS, self._longest), dtype=torch.int64, device=self._device)
