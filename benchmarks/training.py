@@ -182,17 +182,29 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=240)
     parser.add_argument("--dev-documents", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument(
+        "--most-characters",
+        type=int,
+        default=12_000,
+        help="of a document: the plain loop runs out of memory on longer ones",
+    )
     parser.add_argument("--prefix", default="query: ", help="segment_prefix of the encoder")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     machine = describe_machine()
     print_machine(machine)
-    everything = read_documents(arguments.train).documents
+    everything, judging = (
+        [
+            document
+            for document in read_documents(path).documents
+            if len(document.text) <= arguments.most_characters
+        ]
+        for path in (arguments.train, arguments.dev)
+    )
     share = arguments.documents / len(everything)
     documents = stratified_split(everything, share, 7).validation
     known = {document.label for document in documents}
-    dev = [item for item in read_documents(arguments.dev).documents if item.label in known]
-    dev = dev[: arguments.dev_documents]
+    dev = [item for item in judging if item.label in known][: arguments.dev_documents]
     labels = LabelMap.from_documents(documents)
     targets, dev_targets = labels.targets(documents), labels.targets(dev)
     torch.manual_seed(0)
@@ -238,6 +250,7 @@ def main() -> None:
             "documents": len(documents),
             "dev_documents": len(dev),
             "epochs": arguments.epochs,
+            "most_characters": arguments.most_characters,
             "contenders": [asdict(contender) for contender in contenders],
         }
         arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
