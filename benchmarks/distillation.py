@@ -188,11 +188,14 @@ def run_seed(arguments: argparse.Namespace, pool: Sequence[Document], seed: int)
     yield finish(judge("bag alone", seed, alone.labels.names, logits_of(alone, dev), dev))
     frozen = {"encoder": str(arguments.encoder), "frozen": True, "aggregator": "attention"}
     frozen |= {"segment_prefix": arguments.prefix, "seed": seed}
-    teacher = train_teacher(load_config(None, frozen), split)
+    knows_all = arguments.teacher_labels == "all"
+    learnt = stratified_split(pool, 0.1, seed) if knows_all else split
+    teacher = train_teacher(load_config(None, frozen), learnt)
     names = LabelMap.from_documents(split.train)
-    # Their labels were hidden from all training: they judge the teacher, whose vectors are stored.
-    answers = teacher.answers(others, names, Reporter()).logits
-    yield finish(judge("teacher, on unlabelled", seed, names.names, answers, others))
+    # Texts whose labels the teacher did not see judge it, since their vectors are stored.
+    unseen = learnt.validation if knows_all else others
+    answers = teacher.answers(unseen, names, Reporter()).logits
+    yield finish(judge("teacher, on unseen", seed, names.names, answers, unseen))
     if arguments.judge_teacher:
         answers = teacher.answers(dev, names, Reporter()).logits
         yield finish(judge("teacher", seed, names.names, answers, dev))
@@ -262,6 +265,7 @@ def describe(arguments: argparse.Namespace, pool: int, trials: Sequence[Trial]) 
         "load": round(os.getloadavg()[0], 1),
         "teacher": {"encoder": arguments.encoder.name, "frozen": True, "prefix": arguments.prefix},
         "labelled": arguments.labelled,
+        "teacher_labels": arguments.teacher_labels,
         "unlabelled": min(others, arguments.unlabelled or others),
         "temperature": arguments.temperature,
         "comparisons": [
@@ -282,6 +286,12 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True, help="of the teacher")
     parser.add_argument("--prefix", default="query: ", help="segment_prefix of the encoder")
     parser.add_argument("--labelled", type=int, default=1_000)
+    parser.add_argument(
+        "--teacher-labels",
+        choices=["same", "all"],
+        default="same",
+        help="the teacher has the labels that its student has, or those of all training documents",
+    )
     parser.add_argument("--unlabelled", type=int, default=None, help="at most; all others")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--temperature", type=float, default=2.0)

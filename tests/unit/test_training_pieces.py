@@ -24,6 +24,7 @@ from longform.training.features import (
     VectorDataset,
     collate_vectors,
 )
+from longform.training.guard import TrainingError
 from longform.training.initialization import initialize, weights_digest
 from longform.training.trainer import LongTextTrainer
 from longform.types import Coverage, Segment, SegmentedDocument
@@ -219,6 +220,33 @@ def test_r33_each_checkpoint_that_the_trainer_writes_is_marked(tmp_path):
     assert len(folders) == 2
     assert all((folder / COMPLETE).is_file() for folder in folders)
     assert last_complete_checkpoint(tmp_path) == folders[-1]
+
+
+def test_r34_a_full_disk_is_told_and_leaves_the_checkpoints_that_are_there(tmp_path, monkeypatch):
+    trainer = trainer_for(
+        tiny_bag(), tmp_path, num_train_epochs=3, per_device_train_batch_size=4, save_total_limit=5
+    )
+    save = torch.save
+
+    def fill_up(content, path, *arguments, **named):
+        if "checkpoint-4" in str(path):
+            raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+        save(content, path, *arguments, **named)
+
+    monkeypatch.setattr(torch, "save", fill_up)
+    with pytest.raises(TrainingError, match=r"A checkpoint must be written.*No space.*Free space"):
+        trainer.fit()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+
+
+def test_r31_weights_that_are_not_finite_are_never_kept(tmp_path):
+    trainer = trainer_for(tiny_bag(), tmp_path, num_train_epochs=1)
+    with torch.no_grad():
+        trainer.model.head.classifier.bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="Weights must be finite to be kept"):
+        trainer._save_checkpoint(trainer.model, None)
+    assert not list(tmp_path.glob("checkpoint-*"))
 
 
 def test_the_account_of_a_run_tells_steps_and_epochs(tmp_path):

@@ -256,3 +256,34 @@ def test_a_run_is_not_continued_with_the_losses_of_other_documents(tmp_path, doc
         DocumentLosses(3, torch.device("cpu")).load(tmp_path)
     assert error.value.found
     assert error.value.fix
+
+
+# A document that spoils its batch
+
+
+def test_r31_a_document_without_a_finite_loss_costs_its_steps_and_no_more(tmp_path):
+    lines: list[str] = []
+
+    class Listener(Reporter):
+        def say(self, message: str) -> None:
+            lines.append(message)
+
+    dataset = vectors()
+    dataset.vectors[3][:] = np.nan
+    torch.manual_seed(0)
+    trainer = LongTextTrainer(
+        HeadModel(Head(LongTextConfig(bag_dimension=WIDTH, num_labels=2, aggregator="mean"))),
+        RunConfig(num_train_epochs=2, per_device_train_batch_size=4, seed=1),
+        tmp_path,
+        Device("cpu", False, "a test"),
+        Listener(),
+        document_ids=[f"file-{number}" for number in range(len(dataset))],
+        train_dataset=dataset,
+        eval_dataset=vectors(),
+        data_collator=collate_vectors,
+    )
+    trainer.fit()
+    told = [line for line in lines if "left out" in line]
+    assert len(told) == trainer.account()["skipped_steps"] == 2
+    assert all("the loss of document 'file-3' is not finite" in line for line in told)
+    assert all(bool(torch.isfinite(value).all()) for value in trainer.model.parameters())
