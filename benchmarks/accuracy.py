@@ -147,7 +147,7 @@ def score(
         return scorer.score(documents).logits
     (encoder,) = opened
     segmented = scorer.segment(documents)
-    key = [trained.encoder_digest, trained.config.token_pooling, encoder.info.precision]
+    key = [trained.encoder_digest, trained.model.config.token_pooling, encoder.info.precision]
     size, budget = encoder.info.vector_size, encoder.token_budget
     with VectorStore(default_cache_folder(), key, size, budget) as store:
         vectors = store.vectors(segmented, encoder.encode, scorer.segmenter.tokenizer.pad_id)
