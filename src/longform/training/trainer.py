@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
@@ -56,8 +56,6 @@ from longform.training.sampling import (
     planned_loader,
 )
 from longform.types import Targets
-
-Result = TypeVar("Result")
 
 
 class HeadModel(nn.Module):
