@@ -499,7 +499,15 @@ BERT_SETTINGS = (
 
 
 @pytest.fixture(scope="module")
-def frozen(own_folders, corpus, encoder, tmp_path_factory):
+def own_cache(own_folders, tmp_path_factory):
+    """Keep vectors that tests of other modules encoded with the same encoder out of sight."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LONGFORM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def frozen(own_cache, corpus, encoder, tmp_path_factory):
     """A bundle on a frozen encoder, and what the command said."""
     folder = tmp_path_factory.mktemp("frozen") / "model"
     result = train(corpus, folder, *BERT_SETTINGS, "frozen=true", options=["--encoder", encoder])
