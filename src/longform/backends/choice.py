@@ -52,9 +52,10 @@ def candidates(bundle: Bundle) -> list[Candidate]:
     found = [Candidate("onnx", "fp32")]
     if bundle.has(ONNX_INT8_ENCODER):
         found.append(Candidate("onnx", "int8"))
-    reduced = [] if not _has_bf16_units() else ["bf16"]
-    # OpenVINO computes the remainder of the pair hash inexactly, so `bag` does not run on it.
-    if is_available("openvino") and not _is_bag(bundle):
+    reduced = [] if not has_bf16_units() else ["bf16"]
+    if is_available("openvino") and runs_on_openvino(
+        str(bundle.description.knobs.model.get("encoder"))
+    ):
         found += [Candidate("openvino", precision) for precision in ("fp32", *reduced)]
         if bundle.has(INT8_ENCODER):
             found.append(Candidate("openvino", "int8"))
@@ -217,7 +218,15 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _has_bf16_units() -> bool:
+def runs_on_openvino(encoder: str) -> bool:
+    """Tell whether OpenVINO computes an encoder as it is meant.
+
+    It computes the remainder of the pair hash of `bag` inexactly.
+    """
+    return encoder != "bag"
+
+
+def has_bf16_units() -> bool:
     """Tell whether the CPU lists bf16 instructions; whether they pay is measured."""
     information = Path("/proc/cpuinfo")
     if not information.is_file():

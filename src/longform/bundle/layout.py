@@ -27,6 +27,7 @@ ENCODER_FILE = "onnx/encoder.onnx"
 HEAD_FILE = "onnx/head.onnx"
 PARITY_FILE = "parity.json"
 GOLDEN_FILE = "golden.jsonl"
+SHAPES_FILE = "shapes.json"
 MODEL_CARD_FILE = "README.md"
 MANIFEST_FILE = "manifest.json"
 

@@ -16,6 +16,7 @@ from longform.cli.distill import distill
 from longform.cli.doctor import doctor
 from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
+from longform.cli.export import export
 from longform.cli.inspect import inspect
 from longform.cli.predict import predict
 from longform.cli.pretrain import SeveralFilesCommand, pretrain
@@ -35,7 +36,19 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (doctor, train, distill, search, prune, evaluate, predict, inspect, serve, demo):
+for verb in (
+    doctor,
+    train,
+    distill,
+    search,
+    prune,
+    export,
+    evaluate,
+    predict,
+    inspect,
+    serve,
+    demo,
+):
     app.command()(verb)
 app.command(cls=SeveralFilesCommand)(pretrain)
 app.command(name="env")(environment)

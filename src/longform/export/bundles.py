@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from longform import __version__
-from longform.backends.base import Backend
-from longform.backends.choice import INT8_ENCODER, ONNX_INT8_ENCODER, machine_name
-from longform.backends.onnx import OnnxBackend
-from longform.backends.openvino import OpenVINOBackend
 from longform.backends.torch import TorchBackend
 from longform.bundle import (
+    GOLDEN_FILE,
+    MODEL_CARD_FILE,
+    SHAPES_FILE,
+    TOKENIZER_FILE,
     BundleDescription,
     Knobs,
     file_digest,
@@ -24,16 +20,13 @@ from longform.bundle import (
     writing_bundle,
 )
 from longform.config import ModelSettings
-from longform.export.encoders import EncoderExports, can_quantize
+from longform.export.context import ExportContext, write_parity
+from longform.export.encoders import EncoderExports
 from longform.export.modelcard import model_card
-from longform.export.onnx import export_head
-from longform.export.parity import (
-    ParityCheck,
-    ParityRecord,
-    choose_documents,
-    require_parity,
-)
-from longform.export.quantized import describe_gain, export_quantized_encoder, quantized_sizes
+from longform.export.parity import ParityCheck, ParityRecord, choose_documents
+from longform.export.plans import plan_documents
+from longform.export.quantized import make_trained_int8
+from longform.export.runtime_targets import make_onnx, make_openvino
 from longform.extras import is_available
 from longform.inference.golden import make_golden, write_golden
 from longform.inference.neural import NeuralScorer
@@ -41,35 +34,6 @@ from longform.reporting import Reporter
 from longform.text.segmenter import SEGMENTER_VERSION, Segmenter
 from longform.training.fit import TrainedModel
 from longform.types import Document
-
-
-@dataclass(frozen=True, slots=True)
-class _Staging:
-    """A bundle in the making."""
-
-    folder: Path
-    trained: TrainedModel
-    segmenter: Segmenter
-
-    def scorer(self, backend: Backend) -> NeuralScorer:
-        pairs = self.trained.config.text_pair_column is not None
-        return NeuralScorer(self.segmenter, backend, pairs=pairs)
-
-    @property
-    def encoder(self) -> Path:
-        return self.folder / "onnx" / "encoder.onnx"
-
-    @property
-    def head(self) -> Path:
-        return self.folder / "onnx" / "head.onnx"
-
-    @property
-    def onnx_int8_encoder(self) -> Path:
-        return self.folder / ONNX_INT8_ENCODER
-
-    @property
-    def int8_encoder(self) -> Path:
-        return self.folder / INT8_ENCODER
 
 
 def write_bundle(
@@ -99,87 +63,54 @@ def write_bundle(
         InputError: The target cannot be written.
     """
     reporter = reporter or Reporter()
-    settings = trained.config.segment_settings()
-    segmenter = Segmenter(trained.tokenizer, settings)
+    segmenter = Segmenter(trained.tokenizer, trained.config.segment_settings())
+    pairs = trained.config.text_pair_column is not None
     with writing_bundle(target, overwrite=overwrite) as folder:
-        staging = _Staging(folder, trained, segmenter)
-        reporter.say("Exporting to ONNX.")
-        _write_model(staging, exports)
+        trained.model.save_pretrained(folder)
+        (folder / TOKENIZER_FILE).write_text(trained.tokenizer.serialized, encoding="utf-8")
+        plan = plan_documents(trained.model, segmenter, validation, pairs=pairs)
+        (folder / SHAPES_FILE).write_text(plan.as_json(), encoding="utf-8")
         documents = choose_documents(validation, segmenter, trained.config.parity_documents)
-        reporter.say(f"Comparing the exports with the trained model on {len(documents)} documents.")
-        records = _compare(staging, documents)
-        for record in records.values():
-            reporter.say(_describe(record))
-        sizes = _sizes(staging)
-        if sizes:
-            fp32, int8 = _onnx_backends(staging)
-            reporter.say(describe_gain(sizes, fp32, int8, settings.segment_length))
-        _write_json(
-            folder / "parity.json",
-            {
-                "reference": "torch:fp32",
-                "machine": machine_name(),
-                "targets": {name: record.as_dict() for name, record in records.items()},
-            },
+        reporter.say(
+            f"Exporting, and comparing with the trained model on {len(documents)} documents."
         )
-        reference = staging.scorer(TorchBackend(trained.model))
-        write_golden(folder / "golden.jsonl", make_golden(reference))
-        description = _description(staging)
+        reference = NeuralScorer(segmenter, TorchBackend(trained.model), pairs=pairs)
+        context = ExportContext(
+            folder=folder,
+            model=trained.model,
+            segmenter=segmenter,
+            pairs=pairs,
+            plan=plan,
+            check=ParityCheck(reference, documents, trained.rule),
+            documents=validation[len(documents) :] or validation,
+            exports=exports,
+            reporter=reporter,
+        )
+        sizes = _make_targets(context, trained)
+        verdicts = {name: record.as_dict() for name, record in context.records.items()}
+        write_parity(folder, verdicts)
+        write_golden(folder / GOLDEN_FILE, make_golden(reference))
+        description = _description(folder, trained, sizes)
         write_description(folder, description)
-        card = model_card(target.name, description, records)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-    return records
+        card = model_card(target.name, description, verdicts)
+        (folder / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
+    return context.records
 
 
-def _write_model(staging: _Staging, exports: EncoderExports) -> None:
-    trained = staging.trained
-    trained.model.save_pretrained(staging.folder)
-    (staging.folder / "tokenizer.json").write_text(trained.tokenizer.serialized, encoding="utf-8")
-    staging.encoder.parent.mkdir()
-    source = exports.onnx()
-    for path in source.parent.glob(f"{source.name}*"):
-        shutil.copyfile(path, staging.encoder.parent / path.name)
-    export_head(trained.model, staging.head)
-    if trained.rounding:
-        export_quantized_encoder(trained.model, trained.rounding, staging.onnx_int8_encoder)
-    if can_quantize(trained.model):
-        staging.int8_encoder.parent.mkdir()
-        source = exports.int8()
-        for suffix in (".xml", ".bin"):
-            shutil.copyfile(source.with_suffix(suffix), staging.int8_encoder.with_suffix(suffix))
+def _make_targets(context: ExportContext, trained: TrainedModel) -> dict[str, int]:
+    """Make what every bundle has; return what int8 saved, where it was trained for."""
+    make_onnx(context)
+    sizes = make_trained_int8(context, trained.rounding) if trained.rounding else {}
+    if is_available("openvino"):
+        make_openvino(context)
+    return sizes
 
 
-def _compare(staging: _Staging, documents: Sequence[Document]) -> dict[str, ParityRecord]:
-    """Run the gate: ONNX must pass, the others may be refused."""
-    reference = staging.scorer(TorchBackend(staging.trained.model))
-    check = ParityCheck(reference, documents, staging.trained.rule)
-    records = {}
-    for onnx in _onnx_backends(staging):
-        target = f"onnx:{onnx.info.precision}"
-        record = records[target] = check.compare(target, staging.scorer(onnx))
-        if onnx.info.precision == "fp32":
-            require_parity(record)
-        elif not record.passed:
-            staging.onnx_int8_encoder.unlink()
-    if staging.int8_encoder.is_file():
-        backend = OpenVINOBackend(staging.int8_encoder, staging.head, "int8")
-        record = check.compare("openvino:int8", staging.scorer(backend))
-        records["openvino:int8"] = record
-        if not record.passed:
-            shutil.rmtree(staging.int8_encoder.parent)
-    if is_available("openvino") and staging.trained.model.config.encoder != "bag":
-        backend = OpenVINOBackend(staging.encoder, staging.head, "fp32")
-        records["openvino:fp32"] = check.compare("openvino:fp32", staging.scorer(backend))
-    return records
-
-
-def _description(staging: _Staging) -> BundleDescription:
-    trained = staging.trained
+def _description(folder: Path, trained: TrainedModel, sizes: dict[str, int]) -> BundleDescription:
     config = trained.config
     knobs = {name: getattr(config, name) for name in ModelSettings.model_fields}
     # The name says what it was; the folder it lay in is nobody's business.
     knobs["encoder"] = Path(config.encoder).name
-    sizes = _sizes(staging)
     quantization = {"quantization": sizes} if sizes else {}
     # What null meant for this encoder.
     knobs["token_pooling"] = trained.model.config.token_pooling
@@ -194,7 +125,7 @@ def _description(staging: _Staging) -> BundleDescription:
         label2id={name: int(row) for row, name in labels.items()},
         knobs=Knobs(segments=config.segment_settings(), model=knobs),
         segmenter_version=SEGMENTER_VERSION,
-        tokenizer_digest=file_digest(staging.folder / "tokenizer.json"),
+        tokenizer_digest=file_digest(folder / TOKENIZER_FILE),
         encoder_digest=trained.encoder_digest,
         training={**trained.summary, "config": resolved, **quantization},
         metrics=trained.metrics,
@@ -203,37 +134,3 @@ def _description(staging: _Staging) -> BundleDescription:
             "thresholds": dict(trained.rule.thresholds),
         },
     )
-
-
-def _onnx_backends(staging: _Staging) -> list[OnnxBackend]:
-    """Open the encoder in fp32, and in int8 where it was trained for that."""
-    backends = [OnnxBackend(staging.encoder, staging.head)]
-    if staging.onnx_int8_encoder.is_file():
-        backends.append(OnnxBackend(staging.onnx_int8_encoder, staging.head, "int8"))
-    return backends
-
-
-def _sizes(staging: _Staging) -> dict[str, int]:
-    """Say what int8 saved, where it was trained for and passed; nothing otherwise."""
-    if not staging.onnx_int8_encoder.is_file():
-        return {}
-    fp32 = staging.encoder.parent.glob(f"{staging.encoder.name}*")
-    return {
-        **quantized_sizes(staging.trained.model, staging.trained.rounding),
-        "file_bytes": staging.onnx_int8_encoder.stat().st_size,
-        "fp32_file_bytes": sum(path.stat().st_size for path in fp32),
-    }
-
-
-def _describe(record: ParityRecord) -> str:
-    verdict = "equal within tolerance" if record.passed else "REFUSED, left out"
-    return (
-        f"  {record.target}: {verdict}; largest logit difference "
-        f"{record.largest_logit_difference:.2g}, same label for "
-        f"{100 * record.label_agreement:.1f} % of {record.documents}"
-    )
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

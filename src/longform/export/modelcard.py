@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from longform.bundle import BundleDescription
-from longform.export.parity import ParityRecord
 
 _LABELS_SHOWN = 50
 
 
 def model_card(
-    name: str, description: BundleDescription, records: Mapping[str, ParityRecord]
+    name: str, description: BundleDescription, verdicts: Mapping[str, Mapping[str, Any]]
 ) -> str:
     """Write the card in Markdown, with the header that Hugging Face reads.
 
     Args:
         name: Of the bundle.
         description: What the bundle is.
-        records: How its exports compare with the trained model.
+        verdicts: How its exports compare with the trained model, as `parity.json` has it.
     """
     labels = description.labels
     shown = ", ".join(f"`{label}`" for label in labels[:_LABELS_SHOWN])
@@ -44,10 +44,10 @@ def model_card(
             "| target | largest logit difference | same label | documents | passed |",
             "| --- | ---: | ---: | ---: | --- |",
             *(
-                f"| {record.target} | {record.largest_logit_difference:.2g} | "
-                f"{100 * record.label_agreement:.2f} % | {record.documents} | "
-                f"{'yes' if record.passed else 'no, left out'} |"
-                for record in records.values()
+                f"| {target} | {verdict['largest_logit_difference']:.2g} | "
+                f"{100 * verdict['label_agreement']:.2f} % | {verdict['documents']} | "
+                f"{'yes' if verdict['passed'] else 'no, left out'} |"
+                for target, verdict in verdicts.items()
             ),
             "",
             "## Use",

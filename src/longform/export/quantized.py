@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from longform.backends.base import Backend
-from longform.backends.choice import tokens_per_second
+from longform.backends.choice import ONNX_INT8_ENCODER, tokens_per_second
+from longform.backends.onnx import OnnxBackend
+from longform.export.context import ExportContext
 from longform.export.onnx import OPSET, export_encoder
 from longform.models import LongTextClassifier
 from longform.models.fake_quantization import QuantizedLayer
@@ -142,3 +144,31 @@ def quantized_sizes(
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "int8_parameters": sum(encoder.get_submodule(name).weight.numel() for name in rounding),
     }
+
+
+def make_trained_int8(
+    context: ExportContext, rounding: Mapping[str, QuantizedLayer]
+) -> dict[str, int]:
+    """Write the encoder that was trained for int8, and say what that saves.
+
+    Args:
+        context: The bundle in the making; its ONNX encoder is there.
+        rounding: How each layer of `model.encoder.model` is rounded.
+
+    Returns:
+        `quantized_sizes` with the sizes of both files; empty when the gate refused it.
+    """
+    path = context.folder / ONNX_INT8_ENCODER
+    export_quantized_encoder(context.model, rounding, path)
+    if not context.judge("onnx:int8", OnnxBackend(path, context.head, "int8")).passed:
+        path.unlink()
+        return {}
+    fp32 = context.encoder.parent.glob(f"{context.encoder.name}*")
+    sizes = {
+        **quantized_sizes(context.model, rounding),
+        "file_bytes": path.stat().st_size,
+        "fp32_file_bytes": sum(file.stat().st_size for file in fp32),
+    }
+    backends = OnnxBackend(context.encoder, context.head), OnnxBackend(path, context.head, "int8")
+    context.reporter.say(describe_gain(sizes, *backends, context.plan.longest))
+    return sizes

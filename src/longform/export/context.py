@@ -1,0 +1,102 @@
+"""What a target is made from, and the gate that it has to pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from longform.backends.base import Backend
+from longform.backends.choice import machine_name
+from longform.bundle import ENCODER_FILE, HEAD_FILE, PARITY_FILE
+from longform.export.encoders import EncoderExports
+from longform.export.parity import ParityCheck, ParityRecord
+from longform.inference.neural import NeuralScorer
+from longform.models import LongTextClassifier
+from longform.reporting import Reporter
+from longform.shapes import ShapePlan
+from longform.text.segmenter import Segmenter
+from longform.types import Document
+
+
+@dataclass(slots=True)
+class ExportContext:
+    """A bundle in the making, and what its targets are made from.
+
+    Attributes:
+        folder: The staging folder; it holds every other file of the bundle, so that a target is
+            written to its final name.
+        model: The trained model, in fp32 on the CPU.
+        segmenter: The one it was trained with.
+        pairs: Whether it judges two texts together.
+        plan: The shapes that compiled targets are made for.
+        check: Real documents with the reference's answers.
+        documents: Real documents to calibrate with.
+        exports: Where the encoder's exported files are, or are made.
+        reporter: Told how it goes.
+        records: What the gate said of each target so far.
+    """
+
+    folder: Path
+    model: LongTextClassifier
+    segmenter: Segmenter
+    pairs: bool
+    plan: ShapePlan
+    check: ParityCheck
+    documents: Sequence[Document]
+    exports: EncoderExports
+    reporter: Reporter
+    records: dict[str, ParityRecord] = field(default_factory=dict)
+
+    @property
+    def encoder(self) -> Path:
+        """The encoder in ONNX, which most targets are made from."""
+        return self.folder / ENCODER_FILE
+
+    @property
+    def head(self) -> Path:
+        """The head in ONNX."""
+        return self.folder / HEAD_FILE
+
+    def scorer(self, backend: Backend) -> NeuralScorer:
+        """Return a scorer that differs from the reference in nothing but the backend."""
+        return NeuralScorer(self.segmenter, backend, pairs=self.pairs)
+
+    def judge(self, target: str, backend: Backend) -> ParityRecord:
+        """Compare a target with the reference, say and keep the verdict, and close the backend.
+
+        Args:
+            target: `runtime:precision`.
+            backend: The target, opened from the files in the staging folder.
+        """
+        try:
+            record = self.check.compare(target, self.scorer(backend))
+        finally:
+            backend.close()
+        self.records[target] = record
+        self.reporter.say(f"  {describe_verdict(record)}")
+        return record
+
+
+def describe_verdict(record: ParityRecord) -> str:
+    """Say in one line what the gate made of a target."""
+    verdict = "equal within tolerance" if record.passed else "REFUSED, left out"
+    return (
+        f"{record.target}: {verdict}; largest logit difference "
+        f"{record.largest_logit_difference:.2g}, same label for "
+        f"{100 * record.label_agreement:.1f} % of {record.documents}"
+    )
+
+
+def write_parity(folder: Path, verdicts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write `parity.json` into a staging folder.
+
+    Args:
+        folder: The staging folder.
+        verdicts: `runtime:precision` -> `ParityRecord.as_dict()`.
+    """
+    content = {"reference": "torch:fp32", "machine": machine_name(), "targets": dict(verdicts)}
+    text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
+    (folder / PARITY_FILE).write_text(text + "\n", encoding="utf-8")

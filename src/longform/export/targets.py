@@ -1,0 +1,158 @@
+"""`longform export`: further targets for a bundle, each through the gate, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from longform.backends.torch import TorchBackend
+from longform.bundle import MODEL_CARD_FILE, PARITY_FILE, SHAPES_FILE, Bundle, extending_bundle
+from longform.decision.rule import DecisionRule
+from longform.errors import InputError
+from longform.export.context import ExportContext, write_parity
+from longform.export.encoders import EncoderExports
+from longform.export.modelcard import model_card
+from longform.export.parity import ParityCheck, ParityRecord, choose_documents, require_parity
+from longform.export.plans import plan_documents
+from longform.export.runtime_targets import make_onnx, make_openvino
+from longform.inference.neural import NeuralScorer
+from longform.models import LongTextClassifier, load_classifier
+from longform.reporting import Reporter
+from longform.shapes import ShapePlan, read_plan
+from longform.text.segmenter import Segmenter
+from longform.text.tokenization import TextTokenizer
+from longform.types import Document
+
+TARGETS: dict[str, Callable[[ExportContext], None]] = {
+    "onnx": make_onnx,
+    "openvino": make_openvino,
+}
+"""What makes a target: writes its files into the staging folder, lets the gate judge each, and
+removes those that it refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What a user may say of an export.
+
+    Attributes:
+        parity_documents: Documents to compare; None takes as many as fit a short time.
+        allow_drop: Points of accuracy that a reduced precision may lose; None leaves it to the
+            tolerance of the precision.
+        replan: Plan the shapes anew, from these documents.
+    """
+
+    parity_documents: int | None = None
+    allow_drop: float | None = None
+    replan: bool = False
+
+
+def export_targets(
+    bundle: Bundle,
+    place: Path,
+    targets: Sequence[str],
+    documents: Sequence[Document],
+    options: ExportOptions,
+    reporter: Reporter,
+) -> dict[str, ParityRecord]:
+    """Add targets to a bundle, or leave it as it was.
+
+    Args:
+        bundle: The verified bundle.
+        place: The path that it was loaded from.
+        targets: Names of `TARGETS`.
+        documents: Labelled documents, not those that the model was trained on: the gate compares
+            on the first of them, and static quantisation calibrates on others.
+        options: What the user said.
+        reporter: Told how it goes.
+
+    Returns:
+        What the gate said of each file or precision that was made.
+
+    Raises:
+        ParityError: The gate refused all that a target consists of.
+        InputError: A target is unknown, or a document lacks a label.
+        MissingExtraError: A library of a target is not installed.
+    """
+    _check_names(targets)
+    model = load_classifier(bundle.folder).eval()
+    tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
+    segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
+    with extending_bundle(bundle, place) as folder, tempfile.TemporaryDirectory() as work:
+        plan = _plan(bundle, folder, model, segmenter, documents, replan=options.replan)
+        compared = choose_documents(documents, segmenter, options.parity_documents)
+        reporter.say(f"Comparing with the trained model on {len(compared)} documents.")
+        pairs = bundle.description.text_pair
+        reference = NeuralScorer(segmenter, TorchBackend(model), pairs=pairs)
+        context = ExportContext(
+            folder=folder,
+            model=model,
+            segmenter=segmenter,
+            pairs=pairs,
+            plan=plan,
+            check=ParityCheck(reference, compared, decision_rule(bundle)),
+            documents=documents[len(compared) :] or documents,
+            exports=EncoderExports(model, None, Path(work)),
+            reporter=reporter,
+        )
+        for name in targets:
+            _make(name, context)
+        _write_records(bundle, folder, place.name, context.records)
+    return context.records
+
+
+def decision_rule(bundle: Bundle) -> DecisionRule:
+    """Return the rule that turns the logits of a bundle into labels."""
+    described = bundle.description
+    return DecisionRule.from_settings(described.labels, described.problem_type, described.decision)
+
+
+def _make(name: str, context: ExportContext) -> None:
+    """Make one target; what the gate refused is gone, and a target of which nothing is left."""
+    context.reporter.say(f"Making {name}.")
+    before = set(context.records)
+    TARGETS[name](context)
+    made = [record for key, record in context.records.items() if key not in before]
+    if made and not any(record.passed for record in made):
+        require_parity(made[0])
+
+
+def _plan(
+    bundle: Bundle,
+    folder: Path,
+    model: LongTextClassifier,
+    segmenter: Segmenter,
+    documents: Sequence[Document],
+    *,
+    replan: bool,
+) -> ShapePlan:
+    if bundle.has(SHAPES_FILE) and not replan:
+        return read_plan(bundle.path(SHAPES_FILE).read_text(encoding="utf-8"))
+    pairs = bundle.description.text_pair
+    plan = plan_documents(model, segmenter, documents, pairs=pairs)
+    (folder / SHAPES_FILE).write_text(plan.as_json(), encoding="utf-8")
+    return plan
+
+
+def _check_names(targets: Sequence[str]) -> None:
+    unknown = [name for name in targets if name not in TARGETS]
+    if unknown or not targets:
+        raise InputError(
+            "A target must be one that longform makes.",
+            found=", ".join(f"'{name}'" for name in unknown) or "none",
+            fix=f"Choose of {', '.join(TARGETS)}.",
+        )
+
+
+def _write_records(
+    bundle: Bundle, folder: Path, name: str, records: Mapping[str, ParityRecord]
+) -> None:
+    """Put the verdicts beside those of earlier targets."""
+    content = json.loads((folder / PARITY_FILE).read_text(encoding="utf-8"))
+    verdicts = content["targets"] | {key: record.as_dict() for key, record in records.items()}
+    write_parity(folder, verdicts)
+    card = model_card(name, bundle.description, verdicts)
+    (folder / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
