@@ -14,13 +14,15 @@ from longform.errors import BundleError
 
 TOKEN_BUDGET = 4_096
 """Padded tokens of a batch unless memory allows fewer: enough to fill any device's matrix units."""
-MOST_BUCKETS = 6
+MOST_BUCKETS = 8
 _STEP = 8
 """Bucket lengths are multiples of this: what vector units and tensor cores read at once."""
 _MOST_LENGTHS = 128
 """Lengths that are considered as the end of a bucket."""
 _WORTH_A_BUCKET = 0.005
 """Share of all work that one more bucket must save: each is compiled and warmed up."""
+_SHORTEST = 16
+"""Tokens of the shortest bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +112,23 @@ def plan_shapes(
 
     The ends of the buckets are found exactly, by dynamic programming over the histogram, for each
     number of buckets; the smallest number is taken that one more would improve by less than half a
-    percent of all work.
+    percent of all work. Between and below them, lengths are halved down to 16 tokens, so that a
+    segment of a length that the histogram lacks is not padded to several times its length.
 
     Args:
-        lengths: Tokens of each segment of the user's documents, or a histogram of them. Without
-            any, one bucket holds all.
+        lengths: Tokens of each segment of the user's documents, or a histogram of them.
         longest: Tokens of the longest segment that can come.
         token_budget: Most padded tokens of a batch: the bound on the memory of activations, which
             grows with padded tokens and with nothing else.
         attention_length: Length at which attention costs as much as everything else: 6 x the width
             of the encoder, from 24 L d^2 n for linear layers and 4 L n s d for attention.
-        most_buckets: Most buckets.
+        most_buckets: Most buckets, without those that fill gaps.
     """
     histogram = Counter(lengths)
     if any(length < 1 or length > longest for length in histogram):
         raise ValueError(f"segments must have 1 to {longest} tokens")
     step = _STEP * max(1, -(-longest // (_STEP * _MOST_LENGTHS)))
     ends = sorted({min(longest, -(-length // step) * step) for length in histogram} | {longest})
-    # Every short bucket is compiled for nothing if no segment of the documents falls into it.
     counts = Counter[int]()
     useful = 0.0
     for length, count in histogram.items():
@@ -135,9 +136,27 @@ def plan_shapes(
         useful += count * _work(length, attention_length)
     chosen, work = _best_ends(ends, counts, attention_length, most_buckets)
     return ShapePlan(
-        tuple(Bucket(end, max(1, token_budget // end)) for end in chosen),
+        tuple(Bucket(end, max(1, token_budget // end)) for end in _without_gaps(chosen)),
         round(1.0 - useful / work, 4) if work else None,
     )
+
+
+def _without_gaps(ends: list[int]) -> list[int]:
+    """Return the ends of buckets with further ones, so that each is at most twice the one before.
+
+    The first is at most twice the shortest length that is worth a bucket.
+    """
+    filled = set(ends)
+    for shorter, end in pairwise([_SHORTEST - _STEP, *ends]):
+        half = _half(end)
+        while half > shorter:
+            filled.add(half)
+            half = _half(half)
+    return sorted(filled)
+
+
+def _half(length: int) -> int:
+    return -(-length // (2 * _STEP)) * _STEP
 
 
 def _work(length: int, attention_length: float) -> float:

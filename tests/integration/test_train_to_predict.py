@@ -207,7 +207,7 @@ def test_r51_an_export_with_other_weights_is_refused_and_nothing_is_written(
 ):
     import torch
 
-    from longform.export import bundles
+    from longform.export import runtime_targets
 
     def export_forgotten(model, path):
         with torch.no_grad():
@@ -216,8 +216,8 @@ def test_r51_an_export_with_other_weights_is_refused_and_nothing_is_written(
         with torch.no_grad():
             model.head.classifier.weight.div_(1.5)
 
-    export_head = bundles.export_head
-    monkeypatch.setattr(bundles, "export_head", export_forgotten)
+    export_head = runtime_targets.export_head
+    monkeypatch.setattr(runtime_targets, "export_head", export_forgotten)
     before = load_bundle(own_bundle).digest
     settings = [*BAG_SETTINGS, "num_train_epochs=2"]
     result = train(corpus, own_bundle, *settings, options=["--overwrite"])
@@ -228,7 +228,7 @@ def test_r51_an_export_with_other_weights_is_refused_and_nothing_is_written(
     assert "Traceback" not in result.err
     assert load_bundle(own_bundle).digest == before
     # The work is not lost: with the fault gone, the same command goes straight to the export.
-    monkeypatch.setattr(bundles, "export_head", export_head)
+    monkeypatch.setattr(runtime_targets, "export_head", export_head)
     again = train(corpus, own_bundle, *settings, options=["--overwrite"])
     assert again.status == 0, again.err
     assert "Continuing from checkpoint-12" in again.err

@@ -11,6 +11,7 @@ from longform.inference.packing import (
     split_by_document,
     stack_documents,
 )
+from longform.shapes import Bucket, ShapePlan, plan_shapes
 from longform.types import Coverage, Segment, SegmentedDocument
 
 
@@ -46,6 +47,15 @@ def test_batches_are_sorted_by_length_so_that_little_is_padded(lengths):
         assert lengths[batch[0]] * (len(batch) + 1) > 1_000
 
 
+@given(lengths=st.lists(st.integers(1, 128), max_size=80), budget=st.integers(128, 2_000))
+def test_batches_keep_to_the_shapes_of_a_plan(lengths, budget):
+    plan = plan_shapes(lengths, 128, token_budget=512)
+    for batch in pack_segments(lengths, budget, plan):
+        bucket = plan.bucket(lengths[batch[0]])
+        assert len(batch) <= bucket.rows
+        assert len(batch) * bucket.length <= budget
+
+
 def test_segments_of_equal_length_keep_their_order():
     assert list(pack_segments([5, 5, 9, 5], 15)) == [[2], [0, 1, 3]]
 
@@ -58,6 +68,13 @@ def test_segments_are_padded_to_the_longest_and_the_mask_tells_where():
     batch = collate_segments([segment(7, 8, 9), segment(5)], pad_id=1)
     assert batch.input_ids.tolist() == [[7, 8, 9], [5, 1, 1]]
     assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_segments_are_padded_to_their_bucket():
+    plan = ShapePlan((Bucket(2, 9), Bucket(5, 9)))
+    batch = collate_segments([segment(7, 8, 9), segment(5)], pad_id=1, plan=plan)
+    assert batch.input_ids.tolist() == [[7, 8, 9, 1, 1], [5, 1, 1, 1, 1]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]
     assert batch.input_ids.dtype == batch.attention_mask.dtype == np.int64
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +39,11 @@ class Backend(ABC):
     Attributes:
         token_budget: Padded tokens of an encoder batch that suit it: enough to fill its matrix
             units, few enough for the activations of a layer to stay in the cache.
+        streams: Batches that run at once in `encode_all`.
     """
 
     token_budget = 4_096
+    streams = 1
 
     @property
     @abstractmethod
@@ -57,6 +60,17 @@ class Backend(ABC):
         Returns:
             float32 `[segments, vector_size]`.
         """
+
+    def encode_all(self, batches: Iterable[SegmentBatch]) -> Iterator[Floats]:
+        """Encode batches; a runtime with streams works on several at once.
+
+        Args:
+            batches: Made while earlier ones are encoded.
+
+        Yields:
+            What `encode` returns of each, in order.
+        """
+        return map(self.encode, batches)
 
     @abstractmethod
     def score(self, vectors: Floats, mask: Floats, positions: Floats) -> Floats:

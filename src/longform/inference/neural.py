@@ -16,6 +16,7 @@ from longform.inference.packing import (
     stack_documents,
 )
 from longform.inference.scorer import Reading, Scores
+from longform.shapes import ShapePlan
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.types import Document, Floats, SegmentedDocument
@@ -28,12 +29,21 @@ class NeuralScorer:
         segmenter: The one that the model was trained with.
         backend: Runs the encoder and the head.
         pairs: Whether the model judges two texts together.
+        plan: The shapes that segments are padded to; None pads to the longest of a batch.
     """
 
-    def __init__(self, segmenter: Segmenter, backend: Backend, *, pairs: bool = False) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        backend: Backend,
+        *,
+        pairs: bool = False,
+        plan: ShapePlan | None = None,
+    ) -> None:
         self.segmenter = segmenter
         self.backend = backend
         self.pairs = pairs
+        self.plan = plan
 
     def score(self, documents: Sequence[Document]) -> Scores:
         """Score documents together; see `Scorer.score`."""
@@ -76,9 +86,13 @@ class NeuralScorer:
         segments = [segment for document in documents for segment in document.segments]
         rows = np.empty((len(segments), self.backend.info.vector_size), dtype=np.float32)
         lengths = [len(segment.token_ids) for segment in segments]
-        for batch in pack_segments(lengths, self.backend.token_budget):
-            collated = collate_segments(
-                [segments[index] for index in batch], self.segmenter.tokenizer.pad_id
-            )
-            rows[batch] = self.backend.encode(collated)
+        backend = self.backend
+        packed = list(pack_segments(lengths, backend.token_budget, self.plan, backend.streams))
+        pad_id = self.segmenter.tokenizer.pad_id
+        collated = (
+            collate_segments([segments[index] for index in batch], pad_id, self.plan)
+            for batch in packed
+        )
+        for batch, vectors in zip(packed, backend.encode_all(collated), strict=True):
+            rows[batch] = vectors
         return split_by_document(rows, documents)

@@ -8,37 +8,53 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from longform.shapes import Bucket, ShapePlan
 from longform.types import Floats, Integers, Segment, SegmentBatch, SegmentedDocument
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def pack_segments(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+def pack_segments(
+    lengths: Sequence[int], token_budget: int, plan: ShapePlan | None = None, streams: int = 1
+) -> Iterator[list[int]]:
     """Group segments of similar length into batches.
 
     Args:
         lengths: Tokens of each segment.
         token_budget: Most padded tokens of a batch (rows times its longest row); a longer segment
             makes a batch of its own.
+        plan: The shapes that batches are padded to, and their most rows.
+        streams: Batches that run at once: few segments are shared out, so that no stream is idle.
 
     Yields:
         Indices of the segments of one batch, longest first. Each index comes once.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     batch: list[int] = []
+    most_rows, share = 0, -(-len(lengths) // streams)
     for index in order:
-        # The first of a batch is its longest, so the batch's width never grows.
-        if batch and lengths[batch[0]] * (len(batch) + 1) > token_budget:
+        if batch and len(batch) >= most_rows:
             yield batch
             batch = []
+        if not batch:
+            # The first of a batch is its longest, so the batch's width never grows.
+            bucket = (
+                Bucket(lengths[index], len(lengths))
+                if plan is None
+                else plan.bucket(lengths[index])
+            )
+            most_rows = min(bucket.rows, token_budget // bucket.length, share)
         batch.append(index)
     if batch:
         yield batch
 
 
-def collate_segments(segments: Sequence[Segment], pad_id: int) -> SegmentBatch:
-    """Pad segments to the longest of them."""
+def collate_segments(
+    segments: Sequence[Segment], pad_id: int, plan: ShapePlan | None = None
+) -> SegmentBatch:
+    """Pad segments to the longest of them, or to the bucket that holds it."""
     width = max(len(segment.token_ids) for segment in segments)
+    width = width if plan is None else plan.bucket(width).length
     input_ids = np.full((len(segments), width), pad_id, dtype=np.int64)
     attention_mask = np.zeros((len(segments), width), dtype=np.int64)
     for row, segment in enumerate(segments):

@@ -10,13 +10,14 @@ from types import TracebackType
 
 from longform.backends.base import BackendInfo
 from longform.backends.choice import open_backend
-from longform.bundle import Bundle, load_bundle
+from longform.bundle import SHAPES_FILE, Bundle, load_bundle
 from longform.decision.evidence import leave_one_out
 from longform.decision.rule import DecisionRule
 from longform.inference.golden import check_golden
 from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import Reading, Scores
 from longform.reporting import Reporter
+from longform.shapes import ShapePlan, plan_shapes, read_plan
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.types import Booleans, Coverage, Document, Floats, LabelScore, Prediction
@@ -183,8 +184,17 @@ def load(
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
     opened = open_backend(bundle, backend, reporter)
-    scorer = NeuralScorer(segmenter, opened, pairs=bundle.description.text_pair)
+    scorer = NeuralScorer(
+        segmenter, opened, pairs=bundle.description.text_pair, plan=shape_plan(bundle)
+    )
     return Predictor(bundle, scorer)
+
+
+def shape_plan(bundle: Bundle) -> ShapePlan:
+    """Return the shapes that a bundle was planned for; one that has no plan gets the plain one."""
+    if bundle.has(SHAPES_FILE):
+        return read_plan(bundle.path(SHAPES_FILE).read_text(encoding="utf-8"))
+    return plan_shapes([], bundle.description.knobs.segments.segment_length)
 
 
 def as_documents(texts: Sequence[str | Document]) -> list[Document]:
