@@ -29,7 +29,7 @@ from sklearn.svm import LinearSVC
 from longform.backends.base import Backend
 from longform.backends.choice import machine_name
 from longform.backends.torch import TorchBackend
-from longform.config import RunConfig, load_config
+from longform.config import RunConfig, load_config, parse_assignments
 from longform.data.readers import read_documents
 from longform.data.samples import generate_documents
 from longform.data.splits import k_folds, stratified_split
@@ -39,6 +39,7 @@ from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
+from longform.training.devices import pick_device
 from longform.training.fit import TrainedModel, fit
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, Floats, Integers
@@ -124,8 +125,11 @@ def neural(
             return opened[0]
 
         trained = fit(config, split.train, split.validation, Path(folder), None, open_encoder)
+    # A fine-tuned encoder reads every token of all that judges: bf16 where it is fast.
+    reduced = not opened and pick_device(Reporter(), config.device).bf16
     scorer = NeuralScorer(
-        Segmenter(trained.tokenizer, config.segment_settings()), TorchBackend(trained.model)
+        Segmenter(trained.tokenizer, config.segment_settings()),
+        TorchBackend(trained.model, "bf16" if reduced else "fp32"),
     )
     answers = []
     for test in tests:
@@ -269,7 +273,11 @@ def choose_models(arguments: argparse.Namespace) -> dict[str, RunConfig | None]:
                 "segment_prefix": arguments.prefix,
             }
             models[f"frozen {aggregator}"] = load_config(None, overrides)
-    return models
+    if arguments.fine_tune:
+        recipe = parse_assignments(arguments.fine_tune)
+        overrides = {"encoder": str(arguments.encoder), "segment_prefix": arguments.prefix}
+        models["fine-tuned"] = load_config(None, overrides | recipe)
+    return {name: models[name] for name in arguments.only or models}
 
 
 def print_table(summaries: Sequence[Summary]) -> None:
@@ -291,6 +299,9 @@ def main() -> None:
     parser.add_argument("--corpus", choices=sorted(CORPORA), default="hyperpartisan")
     parser.add_argument("--encoder", type=Path, help="also try its frozen vectors")
     parser.add_argument("--aggregator", nargs="+", default=["attention"])
+    parser.add_argument("--files", nargs=2, type=Path, metavar=("TRAIN", "TEST"), help="own files")
+    parser.add_argument("--fine-tune", nargs="+", metavar="key=value", help="train the encoder too")
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="these models alone")
     parser.add_argument("--prefix", default="query: ", help="segment_prefix of the encoder")
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=5, help="ways to fold, or seeds of a model")
@@ -298,7 +309,15 @@ def main() -> None:
     arguments = parser.parse_args()
     models = choose_models(arguments)
     share: float | None = None
-    if arguments.corpora is None:
+    if arguments.files:
+        arguments.corpus = arguments.files[0].name
+        documents, judging = (read_documents(path).documents for path in arguments.files)
+        trials = [
+            trial
+            for seed in range(arguments.seeds)
+            for trial in run(models, documents, {"test": judging}, "char", seed)
+        ]
+    elif arguments.corpora is None:
         arguments.corpus = "synthetic"
         documents = generate_documents(240, seed=3)
         share = 1 / 3
