@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError
+from longform.inference.cache import CacheStatistics
 from longform.types import Coverage, Document, Evidence, LabelScore, Prediction
 
 LABELS = ("contract", "judgment", "news")
@@ -25,6 +26,7 @@ class StubPredictor:
     """
 
     backend_info = SimpleNamespace(name="stub", device="cpu", precision="fp32")
+    cache_statistics = CacheStatistics(hits=3, misses=5, entries=5, bytes=900)
 
     def __init__(self, *, text_pair: bool = False, multi_label: bool = False) -> None:
         description = SimpleNamespace(text_pair=text_pair)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from longform.bundle import Bundle
     from longform.config import DataSettings, RunConfig
+    from longform.inference.cache import CacheSettings
     from longform.inference.predictor import Predictor
     from longform.reporting import Reporter
 
@@ -55,6 +56,17 @@ BackendName = Annotated[
         help="onnx, openvino or torch, each also with a precision (openvino:int8); auto takes "
         "the fastest that is installed, by a short measurement made once for each machine."
     ),
+]
+CacheMemory = Annotated[
+    str,
+    typer.Option(
+        help="Keep vectors of segments in so much memory, for texts that grow or repeat passages; "
+        "0 keeps none. For example 64MB, 1GiB."
+    ),
+]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option(help="Also keep them in this folder, for the next time.", show_default="nowhere"),
 ]
 RunSettings = Annotated[
     list[str] | None,
@@ -139,11 +151,35 @@ def resolve_settings(
     return load_settings(model, _only_config(files), overrides)
 
 
-def open_predictor(bundle: Bundle, backend: str, reporter: Reporter) -> Predictor:
+def cache_settings(memory: str, folder: Path | None) -> CacheSettings:
+    """Read the flags of the cache.
+
+    Raises:
+        InputError: The memory is no number of bytes.
+    """
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    from longform.errors import InputError
+    from longform.inference.cache import CacheSettings
+
+    try:
+        size = TypeAdapter(ByteSize).validate_python(memory)
+    except ValidationError as error:
+        raise InputError(
+            "--cache-memory must be a number of bytes, with a unit or without.",
+            found=f"'{memory}'",
+            fix="Give for example 256MB, 1GiB or 0.",
+        ) from error
+    return CacheSettings(int(size), folder)
+
+
+def open_predictor(
+    bundle: Bundle, backend: str, reporter: Reporter, cache: CacheSettings | None = None
+) -> Predictor:
     """Open a bundle that was verified, and say what it runs on."""
     from longform.inference.predictor import load
 
-    predictor = load(bundle, backend, reporter)
+    predictor = load(bundle, backend, reporter, cache)
     reporter.say(f"Bundle {bundle.folder} verified, running on {predictor.backend_info}.")
     return predictor
 

@@ -13,16 +13,20 @@ from longform.cli.arguments import (
     AsJson,
     BackendName,
     BundleFolder,
+    CacheFolder,
+    CacheMemory,
     Encoding,
     EncodingErrors,
     TextColumn,
     TextPairColumn,
+    cache_settings,
     data_settings,
     open_predictor,
     print_json,
 )
 
 if TYPE_CHECKING:
+    from longform.inference.cache import CacheSettings
     from longform.reporting import Reporter
     from longform.types import Prediction
 
@@ -51,6 +55,8 @@ def predict(  # noqa: PLR0913 - one argument for each flag
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Also tell which parts the answer rests on.")
     ] = False,
+    cache_memory: CacheMemory = "256MB",
+    cache_folder: CacheFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify texts given as arguments or on standard input, or all documents of a file."""
@@ -60,6 +66,7 @@ def predict(  # noqa: PLR0913 - one argument for each flag
 
     reporter = ConsoleReporter()
     _check_usage(texts, input_, output)
+    cache = cache_settings(cache_memory, cache_folder)
     if input_ is not None and output is not None:
         flags = {
             "text_column": text_column,
@@ -67,11 +74,11 @@ def predict(  # noqa: PLR0913 - one argument for each flag
             "encoding": encoding,
             "encoding_errors": encoding_errors,
         }
-        summary = _predict_file(bundle, input_, output, backend, top_k, flags, reporter)
+        summary = _predict_file(bundle, input_, output, backend, cache, top_k, flags, reporter)
         if as_json:
             print_json(summary)
         return
-    with open_predictor(load_bundle(bundle), backend, reporter) as predictor:
+    with open_predictor(load_bundle(bundle), backend, reporter, cache) as predictor:
         given = texts or [sys.stdin.read()]
         documents = [
             Document(str(number), text, text_pair=text_pair) for number, text in enumerate(given)
@@ -90,6 +97,7 @@ def _predict_file(
     source: Path,
     target: Path,
     backend: str,
+    cache: CacheSettings,
     top_k: int | None,
     flags: dict[str, str | None],
     reporter: Reporter,
@@ -99,8 +107,12 @@ def _predict_file(
 
     opened = load_bundle(bundle)
     settings = data_settings(opened, **flags)
-    with open_predictor(opened, backend, reporter) as predictor:
-        return predict_file(predictor, source, target, settings, top_k=top_k, reporter=reporter)
+    with open_predictor(opened, backend, reporter, cache) as predictor:
+        summary = predict_file(predictor, source, target, settings, top_k=top_k, reporter=reporter)
+        known = predictor.cache_statistics
+        if known is not None and known.hits:
+            reporter.say(f"{known.hits:,} segments had been read before: their vectors were found.")
+        return summary
 
 
 def _check_usage(texts: list[str] | None, input_: Path | None, output: Path | None) -> None:

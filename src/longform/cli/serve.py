@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from longform.cli.arguments import BackendName
+from longform.cli.arguments import BackendName, CacheFolder, CacheMemory, cache_settings
 
 if TYPE_CHECKING:
+    from longform.inference.cache import CacheSettings
     from longform.reporting import Reporter
     from longform.serving.settings import ServerSettings
 
@@ -24,6 +25,8 @@ def serve(
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port; 8000. 0 takes any free one.")] = None,
     backend: BackendName = "auto",
+    cache_memory: CacheMemory = "256MB",
+    cache_folder: CacheFolder = None,
     strict: Annotated[
         bool | None,
         typer.Option("--strict", help="Answer 413 instead of reading a document in part."),
@@ -48,7 +51,8 @@ def serve(
         {"host": host, "port": port, "strict": strict, "top_k": top_k}
     )
     name, folder = _name_and_folder(bundles)
-    raise typer.Exit(run_server(name, folder, backend, settings, reporter))
+    cache = cache_settings(cache_memory, cache_folder)
+    raise typer.Exit(run_server(name, folder, backend, settings, reporter, cache))
 
 
 def run_server(
@@ -57,6 +61,7 @@ def run_server(
     backend: str,
     settings: ServerSettings,
     reporter: Reporter,
+    cache: CacheSettings | None = None,
 ) -> int:
     """Serve until a signal comes.
 
@@ -71,7 +76,7 @@ def run_server(
     # A bad bundle is refused before the port is bound; the model itself loads behind it.
     load_bundle(folder)
     service = PredictionService(
-        lambda: load(folder, backend, reporter),
+        lambda: load(folder, backend, reporter, cache),
         name=name,
         max_concurrent_requests=settings.max_concurrent_requests,
     )

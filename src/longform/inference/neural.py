@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from longform.backends.base import Backend
+from longform.inference.cache import SegmentCache
 from longform.inference.packing import (
     collate_segments,
     pack_segments,
@@ -19,7 +20,7 @@ from longform.inference.scorer import Reading, Scores
 from longform.shapes import ShapePlan
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
-from longform.types import Document, Floats, SegmentedDocument
+from longform.types import Document, Floats, Segment, SegmentedDocument
 
 
 class NeuralScorer:
@@ -30,6 +31,7 @@ class NeuralScorer:
         backend: Runs the encoder and the head.
         pairs: Whether the model judges two texts together.
         plan: The shapes that segments are padded to; None pads to the longest of a batch.
+        cache: Vectors of segments that were read before.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class NeuralScorer:
         *,
         pairs: bool = False,
         plan: ShapePlan | None = None,
+        cache: SegmentCache | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.backend = backend
         self.pairs = pairs
         self.plan = plan
+        self.cache = cache
 
     def score(self, documents: Sequence[Document]) -> Scores:
         """Score documents together; see `Scorer.score`."""
@@ -84,15 +88,35 @@ class NeuralScorer:
     def encode(self, documents: Sequence[SegmentedDocument]) -> list[Floats]:
         """Return float32 `[segments, width]` for each document."""
         segments = [segment for document in documents for segment in document.segments]
-        rows = np.empty((len(segments), self.backend.info.vector_size), dtype=np.float32)
+        encode = self._encode_segments if self.cache is None else self._encode_new
+        return split_by_document(encode(segments), documents)
+
+    def _encode_new(self, segments: Sequence[Segment]) -> Floats:
+        """Encode what the cache lacks, each content once."""
+        assert self.cache is not None
+        digests = [self.cache.digest(segment) for segment in segments]
+        known = self.cache.find(digests)
+        missing = {
+            digest: segment
+            for digest, segment in zip(digests, segments, strict=True)
+            if digest not in known
+        }
+        if missing:
+            encoded = self._encode_segments(list(missing.values()))
+            self.cache.store(list(missing), encoded)
+            known |= dict(zip(missing, encoded, strict=True))
+        return np.stack([known[digest] for digest in digests])
+
+    def _encode_segments(self, segments: Sequence[Segment]) -> Floats:
+        """Return float32 `[segments, width]`, encoded in batches of similar lengths."""
+        backend, pad_id = self.backend, self.segmenter.tokenizer.pad_id
+        rows = np.empty((len(segments), backend.info.vector_size), dtype=np.float32)
         lengths = [len(segment.token_ids) for segment in segments]
-        backend = self.backend
         packed = list(pack_segments(lengths, backend.token_budget, self.plan, backend.streams))
-        pad_id = self.segmenter.tokenizer.pad_id
         collated = (
             collate_segments([segments[index] for index in batch], pad_id, self.plan)
             for batch in packed
         )
         for batch, vectors in zip(packed, backend.encode_all(collated), strict=True):
             rows[batch] = vectors
-        return split_by_document(rows, documents)
+        return rows

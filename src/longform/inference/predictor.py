@@ -13,6 +13,7 @@ from longform.backends.choice import open_backend
 from longform.bundle import SHAPES_FILE, Bundle, load_bundle
 from longform.decision.evidence import leave_one_out
 from longform.decision.rule import DecisionRule
+from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
 from longform.inference.golden import check_golden
 from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import Reading, Scores
@@ -47,6 +48,11 @@ class Predictor:
     def backend_info(self) -> BackendInfo:
         """What the model runs on."""
         return self.scorer.backend.info
+
+    @property
+    def cache_statistics(self) -> CacheStatistics | None:
+        """What the cache of segment vectors did so far; None without one."""
+        return None if self.scorer.cache is None else self.scorer.cache.statistics
 
     def predict(
         self, texts: Sequence[str | Document], *, evidence: bool = False
@@ -113,11 +119,20 @@ class Predictor:
         Raises:
             ParityError: It is beyond the tolerance of the backend's precision.
         """
-        return check_golden(self.bundle.path("golden.jsonl"), self.scorer)
+        # Not through the cache: what runs now is judged, not what an earlier process kept.
+        scorer = NeuralScorer(
+            self.scorer.segmenter,
+            self.scorer.backend,
+            pairs=self.scorer.pairs,
+            plan=self.scorer.plan,
+        )
+        return check_golden(self.bundle.path("golden.jsonl"), scorer)
 
     def close(self) -> None:
-        """Free the backend."""
+        """Free the backend, and the cache's file."""
         self.scorer.backend.close()
+        if self.scorer.cache is not None:
+            self.scorer.cache.close()
 
     def __enter__(self) -> Predictor:
         return self
@@ -166,7 +181,10 @@ class Predictor:
 
 
 def load(
-    folder: str | Path | Bundle, backend: str = "auto", reporter: Reporter | None = None
+    folder: str | Path | Bundle,
+    backend: str = "auto",
+    reporter: Reporter | None = None,
+    cache: CacheSettings | None = None,
 ) -> Predictor:
     """Verify a bundle and open it.
 
@@ -174,6 +192,7 @@ def load(
         folder: A bundle, as `longform train` writes it; or one that was verified before.
         backend: `onnx`, `openvino`, `torch`, or `auto` for the fastest on this machine.
         reporter: Told when backends are measured.
+        cache: Keep the vectors of segments for texts that grow or repeat passages; None keeps none.
 
     Raises:
         BundleError: The bundle is damaged, altered or too new.
@@ -185,9 +204,25 @@ def load(
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
     opened = open_backend(bundle, backend, reporter)
     scorer = NeuralScorer(
-        segmenter, opened, pairs=bundle.description.text_pair, plan=shape_plan(bundle)
+        segmenter,
+        opened,
+        pairs=bundle.description.text_pair,
+        plan=shape_plan(bundle),
+        cache=_open_cache(bundle, opened.info, cache, reporter),
     )
     return Predictor(bundle, scorer)
+
+
+def _open_cache(
+    bundle: Bundle, info: BackendInfo, settings: CacheSettings | None, reporter: Reporter | None
+) -> SegmentCache | None:
+    if settings is None or not settings.most_bytes:
+        return None
+    description = bundle.description
+    pooling = str(description.knobs.model.get("token_pooling"))
+    # The prefix is part of the token ids; a vector does not depend on how texts were cut.
+    key = [description.encoder_digest, info.name, info.precision, pooling, settings.tenant]
+    return SegmentCache(key, settings.most_bytes, settings.folder, reporter=reporter)
 
 
 def shape_plan(bundle: Bundle) -> ShapePlan:

@@ -8,6 +8,7 @@ from typing import Protocol
 from longform.backends.base import BackendInfo
 from longform.bundle import BundleDescription
 from longform.decision.rule import DecisionRule
+from longform.inference.cache import CacheStatistics
 from longform.types import Document, Prediction
 
 
@@ -41,6 +42,11 @@ class Predictor(Protocol):
     @property
     def backend_info(self) -> BackendInfo:
         """What the model runs on."""
+        ...
+
+    @property
+    def cache_statistics(self) -> CacheStatistics | None:
+        """What the cache of segment vectors did so far; None without one."""
         ...
 
     def predict(self, texts: Sequence[Document], *, evidence: bool = False) -> list[Prediction]:

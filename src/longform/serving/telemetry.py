@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,6 +13,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from longform.serving.service import Answer, PredictionService
 from longform.types import Prediction
@@ -78,6 +80,7 @@ class Telemetry:
         Gauge(
             "longform_ready", "1 when the model takes work, else 0.", registry=self.registry
         ).set_function(lambda: service.is_alive and service.state == "ready")
+        self.registry.register(_CacheCollector(service))
         self._service = service
 
     def count_request(self, endpoint: str, code: int, seconds: float) -> None:
@@ -125,3 +128,25 @@ class Telemetry:
         labels: Sequence[str] = (),
     ) -> Histogram:
         return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
+
+
+class _CacheCollector(Collector):
+    """The counters of the segment cache, read when they are asked for."""
+
+    def __init__(self, service: PredictionService) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        predictor = self._service.predictor
+        known = None if predictor is None else predictor.cache_statistics
+        if known is None:
+            return
+        yield CounterMetricFamily(
+            "longform_cache_hits", "Segments whose vectors were found.", known.hits
+        )
+        yield CounterMetricFamily(
+            "longform_cache_misses", "Segments that had to be encoded.", known.misses
+        )
+        yield GaugeMetricFamily(
+            "longform_cache_bytes", "Memory of the vectors that are kept.", known.bytes
+        )
