@@ -113,7 +113,8 @@ def test_the_worst_document_is_named():
 
     def wrong_for_one(vectors, mask, positions):
         logits = score(vectors, mask, positions)
-        logits[7, 1] += 0.25
+        if len(logits) > 7:
+            logits[7, 1] += 0.25
         return logits
 
     scorer.backend.score = wrong_for_one

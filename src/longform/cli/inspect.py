@@ -57,10 +57,12 @@ def inspect(
         + ", ".join(f"{name} {100 * value:.2f} %" for name, value in description.metrics.items())
     )
     for name, record in parity["targets"].items():
+        allowed = record.get("allowed_drop")
         typer.echo(
             f"parity      {name}: {'passed' if record['passed'] else 'REFUSED'}, largest logit "
             f"difference {record['largest_logit_difference']:.2g} "
             f"({record['documents']} documents)"
+            + (f", {allowed:g} points of accuracy allowed" if allowed is not None else "")
         )
     typer.echo(f"runs here   {', '.join(content['backends_here'])}")
     for name, size in content["files"].items():

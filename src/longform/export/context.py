@@ -12,7 +12,7 @@ from longform.backends.base import Backend
 from longform.backends.choice import machine_name
 from longform.bundle import ENCODER_FILE, HEAD_FILE, PARITY_FILE
 from longform.export.encoders import EncoderExports
-from longform.export.parity import ParityCheck, ParityRecord
+from longform.export.parity import ParityCheck, ParityRecord, describe_difference
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
@@ -64,15 +64,18 @@ class ExportContext:
         """Return a scorer that differs from the reference in nothing but the backend."""
         return NeuralScorer(self.segmenter, backend, pairs=self.pairs)
 
-    def judge(self, target: str, backend: Backend) -> ParityRecord:
+    def judge(
+        self, target: str, backend: Backend, details: dict[str, Any] | None = None
+    ) -> ParityRecord:
         """Compare a target with the reference, say and keep the verdict, and close the backend.
 
         Args:
             target: `runtime:precision`.
             backend: The target, opened from the files in the staging folder.
+            details: What else is to be recorded of it.
         """
         try:
-            record = self.check.compare(target, self.scorer(backend))
+            record = self.check.compare(target, self.scorer(backend), details)
         finally:
             backend.close()
         self.records[target] = record
@@ -83,11 +86,9 @@ class ExportContext:
 def describe_verdict(record: ParityRecord) -> str:
     """Say in one line what the gate made of a target."""
     verdict = "equal within tolerance" if record.passed else "REFUSED, left out"
-    return (
-        f"{record.target}: {verdict}; largest logit difference "
-        f"{record.largest_logit_difference:.2g}, same label for "
-        f"{100 * record.label_agreement:.1f} % of {record.documents}"
-    )
+    if record.passed and record.allowed_drop is not None:
+        verdict = f"allowed to lose {record.allowed_drop:g} points of accuracy"
+    return f"{record.target}: {verdict}; {describe_difference(record)}"
 
 
 def write_parity(folder: Path, verdicts: Mapping[str, Mapping[str, Any]]) -> None:

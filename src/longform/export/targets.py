@@ -93,7 +93,7 @@ def export_targets(
             segmenter=segmenter,
             pairs=pairs,
             plan=plan,
-            check=ParityCheck(reference, compared, decision_rule(bundle)),
+            check=ParityCheck(reference, compared, decision_rule(bundle), options.allow_drop),
             documents=documents[len(compared) :] or documents,
             exports=EncoderExports(model, None, Path(work)),
             reporter=reporter,

@@ -1,0 +1,178 @@
+"""`longform export` adds what gives the trained model's answers, refuses the rest, and changes
+nothing when it refuses. The bundle is a tiny BERT whose encoder was trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_runs import run, succeed, train
+
+from longform.bundle import load_bundle
+
+SETTINGS = (
+    "aggregator=lstm", "aggregator_hidden=8", "segment_length=32", "report_to=[]",
+    "num_train_epochs=8", "learning_rate=0.003", "head_learning_rate=0.02", "device=cpu",
+    "max_train_segments=8", "per_device_train_batch_size=8",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sharp(own_folders, corpus, encoder, tmp_path_factory) -> Path:
+    """A bundle of a tiny encoder; its attention is made as uneven as that of a trained one."""
+    import torch
+    from transformers import BertModel
+
+    folder = tmp_path_factory.mktemp("sharp")
+    sharpened = shutil.copytree(encoder, folder / "encoder")
+    model = BertModel.from_pretrained(encoder)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # At the scale that BERT starts from, every token attends to all others alike.
+            if parameter.ndim == 2 and "embeddings" not in name:
+                parameter.mul_(4)
+    model.save_pretrained(sharpened)
+    result = train(corpus, folder / "model", *SETTINGS, options=("--encoder", sharpened))
+    assert result.status == 0, result.err
+    return folder / "model"
+
+
+@pytest.fixture
+def own(sharp, tmp_path) -> Path:
+    return Path(shutil.copytree(sharp, tmp_path / "model"))
+
+
+def export(folder, corpus, *targets, options=()):
+    flags = [item for target in targets for item in ("--target", target)]
+    return run("export", folder, *flags, "--data", corpus.test, *options, "--json")
+
+
+def edit_encoder(monkeypatch, change) -> None:
+    """Let the ONNX export of the encoder go wrong: `change` gets the graph before it is saved."""
+    import onnx
+
+    from longform.export import encoders
+
+    export_encoder = encoders.export_encoder
+
+    def export_wrongly(model, path):
+        export_encoder(model, path)
+        proto = onnx.load(path)
+        change(proto.graph)
+        onnx.save(proto, path)
+
+    monkeypatch.setattr(encoders, "export_encoder", export_wrongly)
+
+
+def refused(result) -> str:
+    assert result.status == 3, (result.out, result.err)
+    assert "Traceback" not in result.err
+    return result.err
+
+
+def test_targets_are_added_and_the_shapes_are_planned(own, corpus):
+    before = load_bundle(own).digest
+    result = export(own, corpus, "onnx", "openvino")
+    assert result.status == 0, result.err
+    assert all(item["passed"] for item in result.json["targets"].values())
+    assert {"onnx:fp32", "openvino:fp32", "openvino:int8"} <= set(result.json["targets"])
+    opened = load_bundle(own)
+    assert result.json["digest"] == opened.digest != before
+    record = json.loads((own / "parity.json").read_text())["targets"]["onnx:fp32"]
+    assert record == result.json["targets"]["onnx:fp32"]
+    assert record["by_length"][0]["documents"] == record["documents"] == 18
+    assert record["grid_difference"] < 1e-3
+    plan = json.loads((own / "shapes.json").read_text())
+    assert plan["buckets"][-1]["length"] == 32
+    succeed("predict", own, "--backend", "openvino:int8", "原告请求支付货款。")
+
+
+def test_one_attention_projection_scaled_by_a_twentieth_is_refused(own, corpus, monkeypatch):
+    import onnx
+
+    def scale(graph):
+        squares = [item for item in graph.initializer if list(item.dims) == [16, 16]]
+        values = onnx.numpy_helper.to_array(squares[0])
+        squares[0].CopyFrom(onnx.numpy_helper.from_array(1.05 * values, squares[0].name))
+
+    before = load_bundle(own).digest
+    edit_encoder(monkeypatch, scale)
+    message = refused(export(own, corpus, "onnx"))
+    assert "The export 'onnx:fp32' must give the answers of the trained model." in message
+    assert "a largest logit difference of" in message
+    assert "(document '3-" in message
+    assert "--allow-drop" not in message
+    assert load_bundle(own).digest == before
+    # What differs in fp32 is a broken graph, whatever loss is allowed.
+    refused(export(own, corpus, "onnx", options=("--allow-drop", "100")))
+
+
+def test_a_graph_that_does_not_read_its_mask_is_refused(own, corpus, monkeypatch):
+    import onnx
+
+    def ignore_mask(graph):
+        ones = onnx.helper.make_tensor("one", onnx.TensorProto.INT64, [1], [1])
+        graph.initializer.append(ones)
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                if name == "attention_mask":
+                    node.input[place] = "all_ones"
+        shape = onnx.helper.make_node("Shape", ["attention_mask"], ["mask_shape"])
+        expand = onnx.helper.make_node("Expand", ["one", "mask_shape"], ["all_ones"])
+        graph.node.insert(0, expand)
+        graph.node.insert(0, shape)
+
+    edit_encoder(monkeypatch, ignore_mask)
+    message = refused(export(own, corpus, "onnx"))
+    assert "what stands under the mask, which must not be read" in message
+    assert "The graph is wrong" in message
+
+
+def test_an_int8_encoder_that_is_broken_is_refused_and_gone(own, corpus, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    from longform.export.encoders import EncoderExports
+
+    make = EncoderExports.int8
+
+    def break_scales(self):
+        path = make(self)
+        model = openvino.Core().read_model(str(path))
+        broken = 0
+        for node in model.get_ops():
+            integers = node.get_type_name() == "Constant" and node.get_element_type().is_integral()
+            if integers and len(node.shape) == 2 and tuple(node.shape) == (32, 16):
+                values = np.array(node.data)
+                replacement = openvino.opset13.constant((values // 8).astype(values.dtype))
+                node.output(0).replace(replacement.output(0))
+                broken += 1
+        assert broken
+        openvino.save_model(model, str(path.with_name("broken.xml")), compress_to_fp16=False)
+        return path.with_name("broken.xml")
+
+    monkeypatch.setattr(EncoderExports, "int8", break_scales)
+    result = export(own, corpus, "openvino")
+    assert result.status == 0, result.err
+    record = result.json["targets"]["openvino:int8"]
+    assert not record["passed"]
+    assert "openvino:int8: REFUSED, left out; a largest logit difference of" in result.err
+    assert not (own / "openvino" / "encoder.int8.xml").exists()
+    assert "openvino:int8" not in succeed("inspect", own, "--json").json["backends_here"]
+
+
+def test_one_changed_bit_is_refused_with_the_file_named(own):
+    path = own / "onnx" / "encoder.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    message = refused(run("predict", own, "短文"))
+    assert "onnx/encoder.onnx" in message
+
+
+def test_a_target_that_nobody_knows_is_refused_with_those_that_there_are(own, corpus):
+    result = export(own, corpus, "openvimo")
+    assert result.status == 2
+    assert "'openvimo'" in result.err
+    assert "Choose of onnx" in result.err
