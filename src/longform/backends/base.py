@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,26 @@ class BackendInfo:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.precision} on {self.device})"
+
+
+MATRIX_SIZE = 2_048
+"""Rows and columns of the matrices that `matrix_rate` multiplies: far beyond any cache."""
+_REPEATS = 5
+
+
+def best_rate(multiply: Callable[[], object], products: int = 1) -> float:
+    """Return the GFLOP/s of the fastest of a few calls that each multiply square matrices.
+
+    Args:
+        multiply: Makes `products` products of `MATRIX_SIZE`.
+        products: How many.
+    """
+    seconds = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        multiply()
+        seconds.append(time.perf_counter() - started)
+    return 2e-9 * products * MATRIX_SIZE**3 / min(seconds)
 
 
 class Backend(ABC):
@@ -84,6 +105,14 @@ class Backend(ABC):
         Returns:
             Logits, float32 `[docs, classes]`.
         """
+
+    def matrix_rate(self) -> float | None:
+        """Return the GFLOP/s of a large matrix product in this runtime, precision and threads.
+
+        It is what the machine can do: the ceiling that the encoder's own rate is held against.
+        None where it cannot be measured.
+        """
+        return None
 
     def warm_up(self, segment_length: int) -> None:
         """Run one full segment through encoder and head, so that the first request pays nothing.

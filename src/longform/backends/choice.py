@@ -16,6 +16,7 @@ import numpy as np
 
 from longform.backends.base import Backend
 from longform.backends.onnx import OnnxBackend
+from longform.backends.processor import has_bf16_units, processor_name
 from longform.backends.threads import granted_threads
 from longform.bundle import Bundle
 from longform.errors import InputError
@@ -25,7 +26,11 @@ from longform.types import SegmentBatch
 
 BACKENDS = ("auto", "onnx", "openvino", "torch")
 INT8_ENCODER = "openvino/encoder.int8.xml"
+STATIC_INT8_ENCODER = "openvino/encoder.int8-static.xml"
 ONNX_INT8_ENCODER = "onnx/encoder.int8.onnx"
+
+OPENVINO_FILES = {"int8": INT8_ENCODER, "int8-static": STATIC_INT8_ENCODER}
+"""Precision -> file of the encoder; in any other it is the ONNX file, converted as it is loaded."""
 
 _MEASURED_TOKENS = 4_096
 _MEASURED_IDS = 64
@@ -57,8 +62,11 @@ def candidates(bundle: Bundle) -> list[Candidate]:
         str(bundle.description.knobs.model.get("encoder"))
     ):
         found += [Candidate("openvino", precision) for precision in ("fp32", *reduced)]
-        if bundle.has(INT8_ENCODER):
-            found.append(Candidate("openvino", "int8"))
+        found += [
+            Candidate("openvino", precision)
+            for precision, file in OPENVINO_FILES.items()
+            if bundle.has(file)
+        ]
     if is_available("torch") and is_available("transformers"):
         found += [Candidate("torch", precision) for precision in ("fp32", *reduced)]
     return [candidate for candidate in found if _passed_parity(bundle, candidate)]
@@ -74,7 +82,8 @@ def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
     if candidate.name == "openvino":
         from longform.backends.openvino import OpenVINOBackend, Precision
 
-        source = bundle.path(INT8_ENCODER) if candidate.precision == "int8" else encoder
+        own = OPENVINO_FILES.get(candidate.precision)
+        source = encoder if own is None else bundle.path(own)
         return OpenVINOBackend(source, head, cast(Precision, candidate.precision))
     require("torch", "The backend 'torch'")
     require("transformers", "The backend 'torch'")
@@ -124,7 +133,9 @@ def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None =
 
 def machine_name() -> str:
     """Describe this machine in one line: processor, threads, system."""
-    return f"{_processor()}, {granted_threads()} threads, {platform.system()} {platform.machine()}"
+    return (
+        f"{processor_name()}, {granted_threads()} threads, {platform.system()} {platform.machine()}"
+    )
 
 
 def tokens_per_second(backend: Backend, segment_length: int) -> float:
@@ -209,27 +220,9 @@ def _passed_parity(bundle: Bundle, candidate: Candidate) -> bool:
     return bool(records.get(str(candidate), {}).get("passed", True))
 
 
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(errors="replace").splitlines():
-            if line.startswith(("model name", "Model\t")):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def runs_on_openvino(encoder: str) -> bool:
     """Tell whether OpenVINO computes an encoder as it is meant.
 
     It computes the remainder of the pair hash of `bag` inexactly.
     """
     return encoder != "bag"
-
-
-def has_bf16_units() -> bool:
-    """Tell whether the CPU lists bf16 instructions; whether they pay is measured."""
-    information = Path("/proc/cpuinfo")
-    if not information.is_file():
-        return False
-    flags = information.read_text(errors="replace")
-    return "bf16" in flags

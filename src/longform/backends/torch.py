@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from longform.backends.base import Backend, BackendInfo
+from longform.backends.base import MATRIX_SIZE, Backend, BackendInfo, best_rate
 from longform.backends.threads import granted_threads
 from longform.types import Floats, SegmentBatch
 
@@ -70,6 +70,18 @@ class TorchBackend(Backend):
             )
         result: Floats = vectors.float().cpu().numpy()
         return result
+
+    def matrix_rate(self) -> float | None:
+        """Multiply in the precision of the encoder; see `Backend.matrix_rate`."""
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[self._precision]
+        left, right = (
+            torch.randn(MATRIX_SIZE, MATRIX_SIZE).to(self._device, dtype) for _ in range(2)
+        )
+
+        def multiply() -> None:
+            (left @ right)[0, 0].item()
+
+        return best_rate(multiply)
 
     def score(self, vectors: Floats, mask: Floats, positions: Floats) -> Floats:
         """Score documents; see `Backend.score`."""

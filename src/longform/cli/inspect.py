@@ -75,24 +75,19 @@ def inspect(
 
 
 def _count_parameters(path: Path) -> dict[str, int]:
-    """Count the parameters of encoder, aggregator and the rest of the head.
-
-    Only the header of the safetensors file is read: its length, eight bytes, then names and shapes
-    as JSON.
-    """
-    import json
+    """Count the parameters of encoder, aggregator and the rest of the head."""
     import math
 
-    with path.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    from longform.evaluation.work import tensor_shapes
+
     counts = {"encoder": 0, "aggregator": 0, "head": 0}
-    for name, entry in header.items():
+    for name, shape in tensor_shapes(path).items():
         # Buffers that standardise vectors are not learnt.
-        if name == "__metadata__" or name.startswith("head.vector_"):
+        if name.startswith("head.vector_"):
             continue
         part = name.partition(".")[0]
         part = "aggregator" if name.startswith("head.aggregator.") else part
-        counts[part] = counts.get(part, 0) + math.prod(entry["shape"])
+        counts[part] = counts.get(part, 0) + math.prod(shape)
     return counts
 
 

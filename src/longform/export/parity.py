@@ -18,7 +18,7 @@ from longform.decision.rule import DecisionRule
 from longform.errors import ParityError
 from longform.evaluation.metrics import LENGTH_BUCKETS, accuracy, macro_f1
 from longform.export.shape_grid import ShapeGrid
-from longform.inference.golden import LOGIT_TOLERANCE
+from longform.inference.golden import logit_tolerance
 from longform.inference.neural import NeuralScorer
 from longform.text.segmenter import Segmenter
 from longform.types import Booleans, Document, Floats, Targets
@@ -237,7 +237,7 @@ def _allows(record: ParityRecord, precision: str) -> bool:
         return False
     if record.allowed_drop is not None:
         return -100.0 * record.accuracy_change <= record.allowed_drop + 1e-9
-    within = record.grid_difference <= LOGIT_TOLERANCE[precision]
+    within = record.grid_difference <= logit_tolerance(precision)
     return within and TOLERANCES[precision].allows(record)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 
-from longform.backends.choice import INT8_ENCODER, has_bf16_units, runs_on_openvino
+from longform.backends.choice import INT8_ENCODER, STATIC_INT8_ENCODER, runs_on_openvino
 from longform.backends.onnx import OnnxBackend
 from longform.backends.openvino import OpenVINOBackend, Precision
+from longform.backends.processor import has_bf16_units
+from longform.errors import InputError
+from longform.export.calibration import calibration_batches, fallback_counts, rank_layers
 from longform.export.context import ExportContext
 from longform.export.onnx import export_head
-from longform.export.openvino import can_quantize
+from longform.export.openvino import can_quantize, quantize_calibrated
 from longform.export.parity import require_parity
 from longform.extras import require
 
@@ -45,4 +48,36 @@ def make_openvino(context: ExportContext) -> None:
         shutil.copyfile(source.with_suffix(suffix), int8.with_suffix(suffix))
     record = context.judge("openvino:int8", OpenVINOBackend(int8, context.head, "int8"))
     if not record.passed:
-        shutil.rmtree(int8.parent)
+        for suffix in (".xml", ".bin"):
+            int8.with_suffix(suffix).unlink()
+
+
+def make_openvino_static(context: ExportContext) -> None:
+    """Write OpenVINO in int8 with calibrated activations.
+
+    Layers that break parity fall back to float, those that bear rounding worst first, until the
+    gate passes or half of them are left.
+    """
+    require("openvino", "The target 'openvino-static'")
+    require("nncf", "The target 'openvino-static'")
+    if not can_quantize(context.model):
+        raise InputError(
+            "Calibration needs a pretrained encoder whose trace holds for every length.",
+            found=str(context.model.config.encoder),
+            fix="Take the target 'openvino'.",
+        )
+    path = context.folder / STATIC_INT8_ENCODER
+    path.parent.mkdir(exist_ok=True)
+    batches = calibration_batches(context.segmenter, context.documents, pairs=context.pairs)
+    ranked = rank_layers(context.model, batches)
+    for count in fallback_counts(len(ranked)):
+        in_float = ranked[:count]
+        quantize_calibrated(context.model, batches, path, in_float)
+        backend = OpenVINOBackend(path, context.head, "int8-static")
+        details = {"calibrated_on_segments": len(batches), "layers_in_float": in_float}
+        if context.judge("openvino:int8-static", backend, details).passed:
+            if in_float:
+                context.reporter.say(f"  in float, since int8 broke parity: {', '.join(in_float)}")
+            return
+        for suffix in (".xml", ".bin"):
+            path.with_suffix(suffix).unlink()

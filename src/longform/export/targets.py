@@ -17,7 +17,7 @@ from longform.export.encoders import EncoderExports
 from longform.export.modelcard import model_card
 from longform.export.parity import ParityCheck, ParityRecord, choose_documents, require_parity
 from longform.export.plans import plan_documents
-from longform.export.runtime_targets import make_onnx, make_openvino
+from longform.export.runtime_targets import make_onnx, make_openvino, make_openvino_static
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier, load_classifier
 from longform.reporting import Reporter
@@ -29,6 +29,7 @@ from longform.types import Document
 TARGETS: dict[str, Callable[[ExportContext], None]] = {
     "onnx": make_onnx,
     "openvino": make_openvino,
+    "openvino-static": make_openvino_static,
 }
 """What makes a target: writes its files into the staging folder, lets the gate judge each, and
 removes those that it refused."""
