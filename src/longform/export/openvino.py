@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def quantize_encoder(model: LongTextClassifier, path: Path) -> None:
         model: The trained model, in fp32 on the CPU.
         path: The `.xml` to write; the weights go into a `.bin` beside it.
     """
-    nncf = _quantizer()
+    nncf = require("nncf", "An int8 encoder")
     with quiet():
         compressed = nncf.compress_weights(_convert(model), mode=nncf.CompressWeightsMode.INT8_SYM)
         _save(compressed, path)
@@ -58,7 +57,7 @@ def quantize_calibrated(
         path: The `.xml` to write; the weights go into a `.bin` beside it.
         in_float: Linear layers, modules of `model.encoder`, that stay as they are.
     """
-    nncf = _quantizer()
+    nncf = require("nncf", "An int8 encoder")
     data = nncf.Dataset(
         batches,
         lambda batch: {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask},
@@ -74,12 +73,6 @@ def quantize_calibrated(
             ignored_scope=nncf.IgnoredScope(names=names, validate=True) if names else None,
         )
         _save(quantized, path)
-
-
-def _quantizer() -> Any:
-    # Read when the library is imported; its wish to report home is nobody's here.
-    os.environ.setdefault("NNCF_TELEMETRY_DISABLED", "1")
-    return require("nncf", "An int8 encoder")
 
 
 def _convert(model: LongTextClassifier) -> Any:
