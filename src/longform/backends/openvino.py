@@ -123,11 +123,15 @@ def _matrix_product(precision: Precision) -> Any:
     values = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     rows = operators.parameter(shape, np.float32)
     weights = operators.constant(values)
+    read: Any = rows
+    if precision == "int8-static":
+        low, high = np.float32(-4.0), np.float32(4.0)
+        read = operators.fake_quantize(rows, low, high, low, high, 256)
     if precision.startswith("int8"):
         scale = np.abs(values).max(axis=1, keepdims=True) / 127.0
         integers = operators.constant(np.round(values / scale).astype(np.int8))
         weights = operators.multiply(operators.convert(integers, np.float32), scale)
-    product = operators.matmul(rows, weights, False, True)
+    product = operators.matmul(read, weights, False, True)
     # A product alone would hand out all its numbers; the copying is not what is measured.
     total = operators.reduce_sum(product, np.array([1]), False)
     return openvino.Model([total], [rows], "matrix_product")

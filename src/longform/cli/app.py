@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from longform import __version__
+from longform.cli.bench import bench
 from longform.cli.demo import demo
 from longform.cli.distill import distill
 from longform.cli.doctor import doctor
@@ -44,6 +45,7 @@ for verb in (
     prune,
     export,
     evaluate,
+    bench,
     predict,
     inspect,
     serve,
