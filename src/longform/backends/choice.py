@@ -16,18 +16,23 @@ import numpy as np
 
 from longform.backends.base import Backend
 from longform.backends.onnx import OnnxBackend
+from longform.backends.onnx import Precision as OnnxPrecision
 from longform.backends.processor import has_bf16_units, processor_name
 from longform.backends.threads import granted_threads
-from longform.bundle import Bundle
+from longform.bundle import ENCODER_FILE, Bundle
 from longform.errors import InputError
 from longform.extras import is_available, require
 from longform.reporting import Reporter
 from longform.types import SegmentBatch
 
-BACKENDS = ("auto", "onnx", "openvino", "torch")
+BACKENDS = ("auto", "onnx", "openvino", "torch", "torch-export", "torchscript")
+PACKAGES = {"torch-export": ".pt2", "torchscript": ".torchscript.pt"}
+"""Packages of torch, by the ends of their file names."""
 INT8_ENCODER = "openvino/encoder.int8.xml"
 STATIC_INT8_ENCODER = "openvino/encoder.int8-static.xml"
 ONNX_INT8_ENCODER = "onnx/encoder.int8.onnx"
+FP16_ENCODER = "onnx/encoder.fp16.onnx"
+ONNX_FILES = {"fp32": ENCODER_FILE, "int8": ONNX_INT8_ENCODER, "fp16": FP16_ENCODER}
 
 OPENVINO_FILES = {"int8": INT8_ENCODER, "int8-static": STATIC_INT8_ENCODER}
 """Precision -> file of the encoder; in any other it is the ONNX file, converted as it is loaded."""
@@ -54,9 +59,9 @@ def candidates(bundle: Bundle) -> list[Candidate]:
 
     A target that the parity gate refused is not in it.
     """
-    found = [Candidate("onnx", "fp32")]
-    if bundle.has(ONNX_INT8_ENCODER):
-        found.append(Candidate("onnx", "int8"))
+    found = [
+        Candidate("onnx", precision) for precision, file in ONNX_FILES.items() if bundle.has(file)
+    ]
     reduced = [] if not has_bf16_units() else ["bf16"]
     if is_available("openvino") and runs_on_openvino(
         str(bundle.description.knobs.model.get("encoder"))
@@ -69,6 +74,12 @@ def candidates(bundle: Bundle) -> list[Candidate]:
         ]
     if is_available("torch") and is_available("transformers"):
         found += [Candidate("torch", precision) for precision in ("fp32", *reduced)]
+    if is_available("torch"):
+        found += [
+            Candidate(name, "fp32")
+            for name, suffix in PACKAGES.items()
+            if bundle.has(f"torch/encoder{suffix}")
+        ]
     return [candidate for candidate in found if _passed_parity(bundle, candidate)]
 
 
@@ -76,22 +87,31 @@ def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
     """Open a bundle with one runtime and precision."""
     encoder, head = bundle.path("onnx/encoder.onnx"), bundle.path("onnx/head.onnx")
     if candidate.name == "onnx":
-        if candidate.precision == "int8":
-            return OnnxBackend(bundle.path(ONNX_INT8_ENCODER), head, "int8")
-        return OnnxBackend(encoder, head)
+        precision = cast(OnnxPrecision, candidate.precision)
+        return OnnxBackend(bundle.path(ONNX_FILES[precision]), head, precision)
     if candidate.name == "openvino":
         from longform.backends.openvino import OpenVINOBackend, Precision
 
         own = OPENVINO_FILES.get(candidate.precision)
         source = encoder if own is None else bundle.path(own)
         return OpenVINOBackend(source, head, cast(Precision, candidate.precision))
-    require("torch", "The backend 'torch'")
+    require("torch", f"The backend '{candidate.name}'")
+    if candidate.name in PACKAGES:
+        return _open_package(bundle, candidate.name)
     require("transformers", "The backend 'torch'")
     from longform.backends.torch import TorchBackend
 
     return TorchBackend.from_folder(
         bundle.folder, cast(Literal["fp32", "bf16"], candidate.precision)
     )
+
+
+def _open_package(bundle: Bundle, name: str) -> Backend:
+    from longform.backends.torch_package import ExportedBackend, PackageFiles, ScriptedBackend
+
+    files = PackageFiles.within(bundle.folder, PACKAGES[name])
+    backends = {"torch-export": ExportedBackend, "torchscript": ScriptedBackend}
+    return backends[name](files)
 
 
 def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None = None) -> Backend:
@@ -115,8 +135,9 @@ def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None =
             found=f"'{name}'",
             fix=f"Choose one of {', '.join(BACKENDS)}.",
         )
-    if runtime in {"openvino", "torch"}:
-        require(runtime, f"The backend '{runtime}'")
+    library = "torch" if runtime in PACKAGES else runtime
+    if library in {"openvino", "torch"}:
+        require(library, f"The backend '{runtime}'")
     fitting = [
         candidate
         for candidate in candidates(bundle)

@@ -12,6 +12,8 @@ from longform.backends.base import Backend, BackendInfo
 from longform.backends.threads import granted_threads
 from longform.types import Floats, SegmentBatch
 
+Precision = Literal["fp32", "fp16", "int8"]
+
 
 class OnnxHead:
     """The exported head. Shared by the backends that compile only the encoder.
@@ -41,7 +43,7 @@ class OnnxBackend(Backend):
     """ONNX Runtime on the CPU.
 
     Args:
-        encoder: `onnx/encoder.onnx` of a bundle, or for int8 its `onnx/encoder.int8.onnx`.
+        encoder: `onnx/encoder.onnx` of a bundle, or the file of another precision beside it.
         head: `onnx/head.onnx` of a bundle.
         precision: Of the encoder.
         threads: Threads of one call; None takes what the machine grants.
@@ -51,7 +53,7 @@ class OnnxBackend(Backend):
         self,
         encoder: Path,
         head: Path,
-        precision: Literal["fp32", "int8"] = "fp32",
+        precision: Precision = "fp32",
         threads: int | None = None,
     ) -> None:
         self._precision = precision

@@ -68,6 +68,11 @@ def rank_layers(model: LongTextClassifier, batches: Sequence[SegmentBatch]) -> l
     return sorted(errors, key=lambda name: -errors[name])
 
 
+def call_order(model: LongTextClassifier, batch: SegmentBatch) -> list[str]:
+    """Return the linear layers of an encoder in the order in which they are called."""
+    return [name for name, _ in _inputs(model, [batch])]
+
+
 def fallback_counts(layers: int) -> Iterator[int]:
     """Yield how many of the ranked layers to keep in float: none, one, two, four, up to half."""
     yield 0

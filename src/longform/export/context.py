@@ -36,6 +36,7 @@ class ExportContext:
         documents: Real documents to calibrate with.
         exports: Where the encoder's exported files are, or are made.
         reporter: Told how it goes.
+        earlier: What `parity.json` says of the targets that the bundle already has.
         records: What the gate said of each target so far.
     """
 
@@ -48,6 +49,7 @@ class ExportContext:
     documents: Sequence[Document]
     exports: EncoderExports
     reporter: Reporter
+    earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     records: dict[str, ParityRecord] = field(default_factory=dict)
 
     @property

@@ -51,6 +51,38 @@ class _Head(nn.Module):
         return self.head(segment_vectors, segment_mask, segment_positions)
 
 
+Graph = tuple[nn.Module, tuple[Tensor, ...], dict[str, Any]]
+"""A module, an example of its inputs, and which of their axes stay open, by input name."""
+
+
+def encoder_example(model: LongTextClassifier) -> Graph:
+    """Return the encoder under the names of the contract, with what an exporter asks for.
+
+    Args:
+        model: The trained model, in fp32 on the CPU.
+    """
+    ids = torch.randint(0, 7, (3, min(11, model.config.segment_length)))
+    axes = {0: torch.export.Dim("segments"), 1: torch.export.Dim("tokens")}
+    if model.config.encoder not in ("bag", "lstm"):
+        # All others have a table of positions, or were tested up to their length only.
+        axes[1] = torch.export.Dim("tokens", max=model.config.segment_length)
+    shapes = {"input_ids": axes, "attention_mask": axes}
+    return _Encoder(model).eval(), (ids, torch.ones_like(ids)), shapes
+
+
+def head_example(model: LongTextClassifier) -> Graph:
+    """Return the head under the names of the contract, with what an exporter asks for.
+
+    Args:
+        model: The trained model, in fp32 on the CPU.
+    """
+    vectors = torch.randn(3, 5, model.config.vector_size)
+    positions = torch.rand(3, 5, POSITION_FEATURES)
+    axes = {0: torch.export.Dim("documents"), 1: torch.export.Dim("segments")}
+    shapes = {"segment_vectors": axes, "segment_mask": axes, "segment_positions": axes}
+    return _Head(model).eval(), (vectors, torch.ones(3, 5), positions), shapes
+
+
 def export_encoder(model: LongTextClassifier, path: Path) -> None:
     """Write `onnx/encoder.onnx`: `input_ids`, `attention_mask` -> `segment_vector`.
 
@@ -58,14 +90,7 @@ def export_encoder(model: LongTextClassifier, path: Path) -> None:
         model: The trained model, in fp32 on the CPU.
         path: Where to write; batch and length stay dynamic.
     """
-    ids = torch.randint(0, 7, (3, min(11, model.config.segment_length)))
-    mask = torch.ones_like(ids)
-    axes = {0: torch.export.Dim("segments"), 1: torch.export.Dim("tokens")}
-    if model.config.encoder not in ("bag", "lstm"):
-        # All others have a table of positions, or were tested up to their length only.
-        axes[1] = torch.export.Dim("tokens", max=model.config.segment_length)
-    dynamic = {"input_ids": axes, "attention_mask": axes}
-    _export(_Encoder(model), (ids, mask), path, dynamic, "segment_vector")
+    _export(*encoder_example(model), path, "segment_vector")
 
 
 def export_head(model: LongTextClassifier, path: Path) -> None:
@@ -75,19 +100,14 @@ def export_head(model: LongTextClassifier, path: Path) -> None:
         model: The trained model, in fp32 on the CPU.
         path: Where to write; the numbers of documents and segments stay dynamic.
     """
-    vectors = torch.randn(3, 5, model.config.vector_size)
-    mask = torch.ones(3, 5)
-    positions = torch.rand(3, 5, POSITION_FEATURES)
-    axes = {0: torch.export.Dim("documents"), 1: torch.export.Dim("segments")}
-    dynamic = {"segment_vectors": axes, "segment_mask": axes, "segment_positions": axes}
-    _export(_Head(model), (vectors, mask, positions), path, dynamic, "logits")
+    _export(*head_example(model), path, "logits")
 
 
 def _export(
     module: nn.Module,
     example: tuple[Tensor, ...],
-    path: Path,
     dynamic_shapes: dict[str, Any],
+    path: Path,
     output: str,
 ) -> None:
     onnx = require("onnx", "Export to ONNX")
@@ -96,7 +116,7 @@ def _export(
     path.parent.mkdir(parents=True, exist_ok=True)
     with quiet():
         program = torch.onnx.export(
-            module.eval(),
+            module,
             example,
             dynamo=True,
             opset_version=OPSET,

@@ -20,10 +20,15 @@ _TRACEABLE = frozenset(
 Longformer, would be fixed to that of the example."""
 
 
+def trace_holds(model: LongTextClassifier) -> bool:
+    """Tell whether a trace of the encoder is right for lengths other than the example's."""
+    return str(model.config.encoder).removeprefix("pruned-") in _TRACEABLE
+
+
 def can_quantize(model: LongTextClassifier) -> bool:
     """Tell whether an int8 encoder can be made here and would help."""
-    if str(model.config.encoder).removeprefix("pruned-") not in _TRACEABLE:
-        # What is trained from nothing is so small that int8 saves nothing.
+    # What is trained from nothing is so small that int8 saves nothing.
+    if not trace_holds(model):
         return False
     return is_available("openvino") and is_available("nncf")
 

@@ -22,6 +22,9 @@ from longform.export.onnx import OPSET, export_encoder
 from longform.models import LongTextClassifier
 from longform.models.fake_quantization import QuantizedLayer
 
+TRAINED = "quantization-aware training"
+"""How such a file is told from one that was rounded after training, in its parity record."""
+
 
 class _Int8Linear(nn.Module):
     """A linear layer in the operators of ONNX."""
@@ -160,7 +163,8 @@ def make_trained_int8(
     """
     path = context.folder / ONNX_INT8_ENCODER
     export_quantized_encoder(context.model, rounding, path)
-    if not context.judge("onnx:int8", OnnxBackend(path, context.head, "int8")).passed:
+    backend = OnnxBackend(path, context.head, "int8")
+    if not context.judge("onnx:int8", backend, {"method": TRAINED}).passed:
         path.unlink()
         return {}
     fp32 = context.encoder.parent.glob(f"{context.encoder.name}*")

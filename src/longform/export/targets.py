@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from longform.backends.torch import TorchBackend
 from longform.bundle import MODEL_CARD_FILE, PARITY_FILE, SHAPES_FILE, Bundle, extending_bundle
@@ -17,7 +18,14 @@ from longform.export.encoders import EncoderExports
 from longform.export.modelcard import model_card
 from longform.export.parity import ParityCheck, ParityRecord, choose_documents, require_parity
 from longform.export.plans import plan_documents
+from longform.export.reduced_onnx import (
+    make_fp16,
+    make_int8,
+    make_int8_dynamic,
+    make_int8_static,
+)
 from longform.export.runtime_targets import make_onnx, make_openvino, make_openvino_static
+from longform.export.torch_packages import make_torch, make_torchscript
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier, load_classifier
 from longform.reporting import Reporter
@@ -28,8 +36,14 @@ from longform.types import Document
 
 TARGETS: dict[str, Callable[[ExportContext], None]] = {
     "onnx": make_onnx,
+    "onnx-fp16": make_fp16,
+    "int8": make_int8,
+    "int8-dynamic": make_int8_dynamic,
+    "int8-static": make_int8_static,
     "openvino": make_openvino,
     "openvino-static": make_openvino_static,
+    "torch": make_torch,
+    "torchscript": make_torchscript,
 }
 """What makes a target: writes its files into the staging folder, lets the gate judge each, and
 removes those that it refused."""
@@ -98,6 +112,7 @@ def export_targets(
             documents=documents[len(compared) :] or documents,
             exports=EncoderExports(model, None, Path(work)),
             reporter=reporter,
+            earlier=_verdicts(folder),
         )
         for name in targets:
             _make(name, context)
@@ -148,12 +163,17 @@ def _check_names(targets: Sequence[str]) -> None:
         )
 
 
+def _verdicts(folder: Path) -> dict[str, dict[str, Any]]:
+    content = json.loads((folder / PARITY_FILE).read_text(encoding="utf-8"))
+    targets: dict[str, dict[str, Any]] = content["targets"]
+    return targets
+
+
 def _write_records(
     bundle: Bundle, folder: Path, name: str, records: Mapping[str, ParityRecord]
 ) -> None:
     """Put the verdicts beside those of earlier targets."""
-    content = json.loads((folder / PARITY_FILE).read_text(encoding="utf-8"))
-    verdicts = content["targets"] | {key: record.as_dict() for key, record in records.items()}
+    verdicts = _verdicts(folder) | {key: record.as_dict() for key, record in records.items()}
     write_parity(folder, verdicts)
     card = model_card(name, bundle.description, verdicts)
     (folder / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
