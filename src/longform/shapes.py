@@ -39,6 +39,21 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class ShapeRange:
+    """Shapes that a compiler makes one version for, each rows and tokens.
+
+    Attributes:
+        least: Smallest.
+        best: The one that kernels are chosen for.
+        most: Largest.
+    """
+
+    least: tuple[int, int]
+    best: tuple[int, int]
+    most: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ShapePlan:
     """The buckets of one model, shortest first; the last holds the longest segment.
 
@@ -61,6 +76,14 @@ class ShapePlan:
         if place == len(self.buckets):
             raise ValueError(f"a segment of {tokens} tokens is longer than any of {self.buckets}")
         return self.buckets[place]
+
+    def ranges(self) -> list[ShapeRange]:
+        """Return one range for each bucket: from one row of its shortest segment to all of it."""
+        ends = [0, *(bucket.length for bucket in self.buckets)]
+        return [
+            ShapeRange((1, shorter + 1), (bucket.rows, longer), (bucket.rows, longer))
+            for (shorter, longer), bucket in zip(pairwise(ends), self.buckets, strict=True)
+        ]
 
     @property
     def longest(self) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -185,3 +186,24 @@ def test_b23_a_wheel_in_a_fresh_environment_predicts(bundle, corpus, tmp_path):
     ).stdout
     assert "torch==" not in packages
     assert "transformers==" not in packages
+
+
+PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
+
+
+def test_every_base_dependency_has_a_wheel_for_aarch64(tmp_path):
+    """Resolved by pip for that platform, without building anything, as on a Kunpeng machine."""
+    report = tmp_path / "report.json"
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        wanted = tomllib.load(stream)["project"]["dependencies"]
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed"]
+    command += ["--report", str(report), "--target", str(tmp_path / "nowhere")]
+    command += ["--only-binary", ":all:", "--python-version", "3.11", "--implementation", "cp"]
+    command += [word for platform in PLATFORMS for word in ("--platform", platform)]
+    command += ["--constraint", str(ROOT / "constraints.txt"), *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and "Could not fetch URL" in done.stderr:
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {item["metadata"]["name"].lower() for item in json.loads(report.read_text())["install"]}
+    assert {"numpy", "onnxruntime", "tokenizers", "pydantic-core"} <= found

@@ -176,6 +176,102 @@ def test_an_int8_encoder_that_is_broken_is_refused_and_gone(own_gentle, corpus, 
     assert "openvino:int8" not in succeed("inspect", own_gentle, "--json").json["backends_here"]
 
 
+def test_int8_and_fp16_onnx_are_smaller_and_give_the_answers(own_gentle, corpus):
+    result = export(own_gentle, corpus, "int8", "onnx-fp16")
+    assert result.status == 0, result.err
+    record = result.json["targets"]["onnx:int8"]
+    assert record["passed"]
+    assert record["details"]["method"] in {"dynamic", "static"}
+    assert "tokens/s: dynamic" in result.err
+    assert "Keeping" in result.err
+    assert "x the speed of onnx:fp32 here" in result.err
+    fp32, fp16, int8 = (
+        (own_gentle / "onnx" / f"encoder{kind}.onnx").stat().st_size
+        for kind in ("", ".fp16", ".int8")
+    )
+    assert fp16 < fp32
+    assert int8 < fp32
+    for backend in ("onnx:int8", "onnx:fp16"):
+        succeed("predict", own_gentle, "--backend", backend, "原告请求支付货款。")
+
+
+def test_layers_that_break_parity_stay_in_float_one_after_the_other(
+    own_gentle, corpus, monkeypatch
+):
+    from dataclasses import replace
+
+    from longform.export.context import ExportContext
+
+    judge = ExportContext.judge
+
+    def refuse_until_four_are_left(self, target, backend, details=None):
+        record = judge(self, target, backend, details)
+        if len((details or {}).get("layers_in_float", "1234")) >= 4:
+            return record
+        self.records[target] = replace(record, passed=False)
+        return self.records[target]
+
+    monkeypatch.setattr(ExportContext, "judge", refuse_until_four_are_left)
+    result = export(own_gentle, corpus, "int8-static")
+    assert result.status == 0, result.err
+    left = result.json["targets"]["onnx:int8"]["details"]["layers_in_float"]
+    assert len(left) == 4
+    assert all(name in result.err for name in left)
+    assert "in float, since int8 broke parity" in result.err
+    import onnx
+
+    graph = onnx.load(own_gentle / "onnx" / "encoder.int8.onnx").graph
+    floats = [item for item in graph.initializer if item.data_type == 1 and len(item.dims) == 2]
+    assert sum(tuple(item.dims) in {(16, 16), (16, 32), (32, 16)} for item in floats) == 4
+
+
+def test_an_int8_that_was_trained_for_is_not_replaced(own_gentle, corpus):
+    from longform.bundle import extending_bundle
+    from longform.export.quantized import TRAINED
+
+    with extending_bundle(load_bundle(own_gentle), own_gentle) as folder:
+        parity = json.loads((folder / "parity.json").read_text())
+        record = dict(parity["targets"]["onnx:fp32"], details={"method": TRAINED})
+        parity["targets"]["onnx:int8"] = record
+        (folder / "parity.json").write_text(json.dumps(parity))
+    result = export(own_gentle, corpus, "int8")
+    assert result.status == 2
+    assert "is not replaced by a rounded one" in result.err
+
+
+def test_packages_of_torch_give_the_answers_without_transformers(own_gentle, corpus):
+    result = export(own_gentle, corpus, "torch", "torchscript")
+    assert result.status == 0, result.err
+    texts = ("原告请求支付货款。", "短。")
+    answers = [
+        succeed("predict", own_gentle, "--backend", backend, "--json", *texts).json
+        for backend in ("onnx:fp32", "torch-export", "torchscript")
+    ]
+    scores = [[item["score"] for item in answer["predictions"]] for answer in answers]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+    assert scores[2] == pytest.approx(scores[0], abs=1e-4)
+    import zipfile
+
+    with zipfile.ZipFile(own_gentle / "torch" / "encoder.pt2") as archive:
+        assert not [name for name in archive.namelist() if "/sample_inputs/" in name]
+        configs = [name for name in archive.namelist() if name.endswith("_config.json")]
+        assert configs
+        assert not any(b'"use_pickle": true' in archive.read(name) for name in configs)
+
+
+def test_a_package_with_something_pickled_is_not_loaded(tmp_path):
+    import zipfile
+
+    from longform.backends.torch_package import ExportedBackend, PackageFiles
+    from longform.errors import BundleError
+
+    path = tmp_path / "encoder.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data/sample_inputs/model.pt", b"cos")
+    with pytest.raises(BundleError, match="nothing pickled"):
+        ExportedBackend(PackageFiles(path, path))
+
+
 def test_one_changed_bit_is_refused_with_the_file_named(own):
     path = own / "onnx" / "encoder.onnx"
     content = bytearray(path.read_bytes())

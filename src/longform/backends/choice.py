@@ -15,17 +15,18 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from longform.backends.base import Backend
-from longform.backends.onnx import OnnxBackend
+from longform.backends.onnx import OnnxBackend, Provider, has_provider, provider_is_missing
 from longform.backends.onnx import Precision as OnnxPrecision
 from longform.backends.processor import has_bf16_units, processor_name
 from longform.backends.threads import granted_threads
-from longform.bundle import ENCODER_FILE, Bundle
+from longform.bundle import ENCODER_FILE, SHAPES_FILE, Bundle
 from longform.errors import InputError
 from longform.extras import is_available, require
 from longform.reporting import Reporter
+from longform.shapes import ShapePlan, plan_shapes, read_plan
 from longform.types import SegmentBatch
 
-BACKENDS = ("auto", "onnx", "openvino", "torch", "torch-export", "torchscript")
+BACKENDS = ("auto", "onnx", "cuda", "tensorrt", "openvino", "torch", "torch-export", "torchscript")
 PACKAGES = {"torch-export": ".pt2", "torchscript": ".torchscript.pt"}
 """Packages of torch, by the ends of their file names."""
 INT8_ENCODER = "openvino/encoder.int8.xml"
@@ -63,6 +64,12 @@ def candidates(bundle: Bundle) -> list[Candidate]:
         Candidate("onnx", precision) for precision, file in ONNX_FILES.items() if bundle.has(file)
     ]
     reduced = [] if not has_bf16_units() else ["bf16"]
+    found += [
+        Candidate(provider, precision)
+        for provider, precision in (("cuda", "fp32"), ("cuda", "fp16"), ("tensorrt", "fp16"))
+        if has_provider(cast(Provider, provider))
+        and bundle.has(_provider_file(provider, precision))
+    ]
     if is_available("openvino") and runs_on_openvino(
         str(bundle.description.knobs.model.get("encoder"))
     ):
@@ -89,6 +96,16 @@ def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
     if candidate.name == "onnx":
         precision = cast(OnnxPrecision, candidate.precision)
         return OnnxBackend(bundle.path(ONNX_FILES[precision]), head, precision)
+    if candidate.name in {"cuda", "tensorrt"}:
+        precision = cast(OnnxPrecision, candidate.precision)
+        return OnnxBackend(
+            bundle.path(_provider_file(candidate.name, precision)),
+            head,
+            precision,
+            provider=cast(Provider, candidate.name),
+            plan=shape_plan(bundle),
+            engines=_state_folder() / "tensorrt",
+        )
     if candidate.name == "openvino":
         from longform.backends.openvino import OpenVINOBackend, Precision
 
@@ -104,6 +121,18 @@ def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
     return TorchBackend.from_folder(
         bundle.folder, cast(Literal["fp32", "bf16"], candidate.precision)
     )
+
+
+def _provider_file(provider: str, precision: str) -> str:
+    """Return the file of a GPU provider; TensorRT rounds the fp32 file as it builds."""
+    return ENCODER_FILE if provider == "tensorrt" else ONNX_FILES[precision]
+
+
+def shape_plan(bundle: Bundle) -> ShapePlan:
+    """Return the shapes that a bundle was planned for; one that has no plan gets the plain one."""
+    if bundle.has(SHAPES_FILE):
+        return read_plan(bundle.path(SHAPES_FILE).read_text(encoding="utf-8"))
+    return plan_shapes([], bundle.description.knobs.segments.segment_length)
 
 
 def _open_package(bundle: Bundle, name: str) -> Backend:
@@ -135,6 +164,8 @@ def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None =
             found=f"'{name}'",
             fix=f"Choose one of {', '.join(BACKENDS)}.",
         )
+    if runtime in {"cuda", "tensorrt"} and not has_provider(cast(Provider, runtime)):
+        raise provider_is_missing(cast(Provider, runtime), ["CPUExecutionProvider"])
     library = "torch" if runtime in PACKAGES else runtime
     if library in {"openvino", "torch"}:
         require(library, f"The backend '{runtime}'")

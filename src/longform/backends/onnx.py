@@ -1,4 +1,4 @@
-"""ONNX Runtime: the backend that every installation has."""
+"""ONNX Runtime: the backend that every installation has, on the CPU or by another provider."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ import onnxruntime
 
 from longform.backends.base import Backend, BackendInfo
 from longform.backends.threads import granted_threads
+from longform.errors import MissingExtraError
+from longform.shapes import ShapePlan
 from longform.types import Floats, SegmentBatch
 
 Precision = Literal["fp32", "fp16", "int8"]
+Provider = Literal["cpu", "cuda", "tensorrt"]
+
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_INPUTS = ("input_ids", "attention_mask")
 
 
 class OnnxHead:
@@ -40,13 +50,20 @@ class OnnxHead:
 
 
 class OnnxBackend(Backend):
-    """ONNX Runtime on the CPU.
+    """ONNX Runtime. The head, tiny and of any segment count, stays on the CPU.
 
     Args:
         encoder: `onnx/encoder.onnx` of a bundle, or the file of another precision beside it.
         head: `onnx/head.onnx` of a bundle.
         precision: Of the encoder.
         threads: Threads of one call; None takes what the machine grants.
+        provider: What runs the encoder.
+        plan: The shapes that TensorRT builds for; it is not needed for other providers.
+        engines: Folder where TensorRT keeps what it built; None keeps nothing.
+
+    Raises:
+        MissingExtraError: This installation of ONNX Runtime lacks the provider, or could not
+            load it and would have run on the CPU instead.
     """
 
     def __init__(
@@ -55,17 +72,25 @@ class OnnxBackend(Backend):
         head: Path,
         precision: Precision = "fp32",
         threads: int | None = None,
+        *,
+        provider: Provider = "cpu",
+        plan: ShapePlan | None = None,
+        engines: Path | None = None,
     ) -> None:
         self._precision = precision
+        self._provider = provider
         self._threads = threads or granted_threads()
-        self._encoder = open_session(encoder, self._threads)
+        options = provider_options(provider, precision, plan, engines)
+        self._encoder = open_session(encoder, self._threads, provider, options)
         self._head = OnnxHead(head, self._threads)
         self._vector_size = int(self._encoder.get_outputs()[0].shape[-1])
 
     @property
     def info(self) -> BackendInfo:
-        """ONNX Runtime on the CPU."""
-        return BackendInfo("onnx", "cpu", self._precision, self._vector_size, self._threads)
+        """ONNX Runtime and what it runs on."""
+        name = "onnx" if self._provider == "cpu" else self._provider
+        device = "cpu" if self._provider == "cpu" else "cuda:0"
+        return BackendInfo(name, device, self._precision, self._vector_size, self._threads)
 
     def encode(self, batch: SegmentBatch) -> Floats:
         """Encode segments; see `Backend.encode`."""
@@ -80,13 +105,76 @@ class OnnxBackend(Backend):
         return self._head.score(vectors, mask, positions)
 
 
-def open_session(path: Path, threads: int) -> Any:
-    """Open an ONNX file with ONNX Runtime on the CPU."""
+def has_provider(provider: Provider) -> bool:
+    """Tell whether this installation of ONNX Runtime was built with a provider."""
+    return _PROVIDERS[provider] in onnxruntime.get_available_providers()
+
+
+def provider_options(
+    provider: Provider, precision: Precision, plan: ShapePlan | None, engines: Path | None
+) -> dict[str, str]:
+    """Return the options of a provider, by the names of ONNX Runtime's documentation.
+
+    TensorRT gets one profile for each bucket: an input that is named again begins the next one.
+    """
+    if provider != "tensorrt":
+        return {}
+    options = {"trt_fp16_enable": str(int(precision == "fp16"))}
+    if engines is not None:
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(engines),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(engines),
+        }
+    ranges = [] if plan is None else plan.ranges()
+    for name, shapes in (
+        ("min", [item.least for item in ranges]),
+        ("opt", [item.best for item in ranges]),
+        ("max", [item.most for item in ranges]),
+    ):
+        listed = [f"{input_}:{rows}x{tokens}" for rows, tokens in shapes for input_ in _INPUTS]
+        if listed:
+            options[f"trt_profile_{name}_shapes"] = ",".join(listed)
+    return options
+
+
+def open_session(
+    path: Path,
+    threads: int,
+    provider: Provider = "cpu",
+    provider_settings: dict[str, str] | None = None,
+) -> Any:
+    """Open an ONNX file with ONNX Runtime.
+
+    Raises:
+        MissingExtraError: The session runs on another provider than was asked for: ONNX Runtime
+            falls back to the CPU in silence.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Waiting threads must not burn the cores that tokenise the next documents.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        str(path), sess_options=options, providers=["CPUExecutionProvider"]
+    wanted = _PROVIDERS[provider]
+    providers: list[Any] = [(wanted, provider_settings or {})]
+    if provider != "cpu":
+        # Nodes that a provider has no kernel for, such as those of shapes, run on the next one.
+        providers += [_PROVIDERS["cuda"]] if provider == "tensorrt" else []
+        providers.append(_PROVIDERS["cpu"])
+        if not has_provider(provider):
+            raise provider_is_missing(provider, onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
+    if session.get_providers()[0] != wanted:
+        raise provider_is_missing(provider, session.get_providers())
+    return session
+
+
+def provider_is_missing(provider: Provider, found: list[str]) -> MissingExtraError:
+    """Return the error of a provider that is not here, with what would run instead."""
+    return MissingExtraError(
+        f"The backend '{provider}' must run on {_PROVIDERS[provider]}, not on what is left.",
+        found=f"an ONNX Runtime that runs on {', '.join(found)}",
+        fix="Install onnxruntime-gpu in place of onnxruntime (they hold the same module), with the "
+        "CUDA and TensorRT libraries of its release notes; or choose another --backend.",
     )

@@ -25,6 +25,7 @@ from longform.export.reduced_onnx import (
     make_int8_static,
 )
 from longform.export.runtime_targets import make_onnx, make_openvino, make_openvino_static
+from longform.export.tensorrt import make_tensorrt
 from longform.export.torch_packages import make_torch, make_torchscript
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier, load_classifier
@@ -42,6 +43,7 @@ TARGETS: dict[str, Callable[[ExportContext], None]] = {
     "int8-static": make_int8_static,
     "openvino": make_openvino,
     "openvino-static": make_openvino_static,
+    "tensorrt": make_tensorrt,
     "torch": make_torch,
     "torchscript": make_torchscript,
 }

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 from longform.backends.base import BackendInfo
-from longform.backends.choice import open_backend
-from longform.bundle import SHAPES_FILE, Bundle, load_bundle
+from longform.backends.choice import open_backend, shape_plan
+from longform.bundle import Bundle, load_bundle
 from longform.decision.evidence import leave_one_out
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
@@ -18,7 +18,6 @@ from longform.inference.golden import check_golden
 from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import Reading, Scores
 from longform.reporting import Reporter
-from longform.shapes import ShapePlan, plan_shapes, read_plan
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.types import Booleans, Coverage, Document, Floats, LabelScore, Prediction
@@ -223,13 +222,6 @@ def _open_cache(
     # The prefix is part of the token ids; a vector does not depend on how texts were cut.
     key = [description.encoder_digest, info.name, info.precision, pooling, settings.tenant]
     return SegmentCache(key, settings.most_bytes, settings.folder, reporter=reporter)
-
-
-def shape_plan(bundle: Bundle) -> ShapePlan:
-    """Return the shapes that a bundle was planned for; one that has no plan gets the plain one."""
-    if bundle.has(SHAPES_FILE):
-        return read_plan(bundle.path(SHAPES_FILE).read_text(encoding="utf-8"))
-    return plan_shapes([], bundle.description.knobs.segments.segment_length)
 
 
 def as_documents(texts: Sequence[str | Document]) -> list[Document]:
