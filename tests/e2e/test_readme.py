@@ -92,7 +92,7 @@ def quick_start(workspace) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_block_is_run_by_one_of_these_tests():
-    covered = ("make demo", "longform train", "longform serve", "curl ")
+    covered = ("make demo", "longform train", "longform serve", "longform export", "curl ")
     assert [sum(text in block for text in covered) for block in SHELL] == [1] * len(SHELL)
     assert len(PYTHON) == 1
 
@@ -121,6 +121,14 @@ def test_python_block_prints_a_prediction(workspace, quick_start):
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("Prediction(")
     assert "truncated=False" in result.stdout
+
+
+def test_export_block_adds_targets_and_measures_them(workspace, quick_start):
+    result = workspace.run(block_with("longform export"))
+    assert result.returncode == 0, result.stderr
+    assert "onnx:fp32" in result.stdout
+    assert "torch-export:fp32" in result.stdout
+    assert "Fastest here" in result.stderr
 
 
 @pytest.fixture(scope="module")

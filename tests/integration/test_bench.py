@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,19 @@ def test_the_plain_loop_wants_an_encoder(bundle, corpus):
     result = run("bench", bundle, "--data", corpus.test, "--baseline")
     assert result.status == 2
     assert "Leave --baseline out." in result.err
+
+
+def test_train_tries_segment_lengths_and_takes_one(own_folders, corpus, encoder, tmp_path):
+    settings = (
+        *("try_segment_lengths=[16,32,4096]", "frozen=true", "aggregator=mean", "device=cpu"),
+        *("report_to=[]", "num_train_epochs=2"),
+    )
+    result = train(corpus, tmp_path / "model", *settings, options=("--encoder", encoder))
+    assert result.status == 0, result.err
+    trials = result.json["training"]["segment_length_trials"]
+    assert [item["segment_length"] for item in trials] == [16, 32]
+    assert trials[0]["segments_per_document"] > trials[1]["segments_per_document"] > 1
+    assert all(item["tokens_per_second"] > 0 for item in trials)
+    assert "4096 is longer than the encoder reads: left out." in result.err
+    described = json.loads((tmp_path / "model" / "longform.json").read_text())
+    assert described["knobs"]["segments"]["segment_length"] in {16, 32}

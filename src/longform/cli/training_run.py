@@ -91,13 +91,18 @@ def _train(
     from longform.export.encoders import EncoderExports, fastest_encoder
     from longform.training.distributed import leave_processes
     from longform.training.fit import fit
+    from longform.training.segment_lengths import propose_length
 
     work = _work_folder(records.target)
-    distillation = teach(prepared) if teach else None
-    checkpoints = _claim(work, config, prepared, distillation, restart)
+    trials: list[dict[str, Any]] = []
 
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
+
+    if config.try_segment_lengths:
+        config, trials = propose_length(config, prepared.train, reporter, open_encoder)
+    distillation = teach(prepared) if teach else None
+    checkpoints = _claim(work, config, prepared, distillation, restart)
 
     parts, callbacks = (prepared.train, prepared.validation), records.callbacks(config, reporter)
     trained = fit(config, *parts, checkpoints, reporter, open_encoder, callbacks, distillation)
@@ -106,6 +111,8 @@ def _train(
         # The first process exports what all have trained.
         raise SystemExit(0)
     trained.summary["data"] = prepared.account
+    if trials:
+        trained.summary["segment_length_trials"] = trials
     shared = trained.encoder_digest if config.frozen else None
     return trained, EncoderExports(trained.model, shared, work / "exports")
 

@@ -135,6 +135,9 @@ class TrainingSettings(OptimizationSettings):
     """Of weights, shuffling, sampling and the validation split."""
     validation_split: float = Field(0.1, gt=0, lt=1)
     """Share of the documents held out, by class, when no validation file is given."""
+    try_segment_lengths: tuple[int, ...] = ()
+    """Lengths, such as [128, 256, 512], to try before the run, with a frozen encoder on a part of
+    the training documents; the cheapest of the good ones becomes segment_length."""
     parity_documents: int | None = Field(None, ge=1)
     """Validation documents on which the export is compared with the trained model; None: as many
     as fit a short time, at least 8."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_BAG_TABLES = frozenset({"encoder.tokens.weight", "encoder.pairs.weight"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,22 @@ def encoder_work(folder: Path) -> EncoderWork:
         folder: A bundle, with `config.json` and `model.safetensors`.
     """
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    encoder = config.get("encoder_config") or {}
+    shapes = tensor_shapes(folder / "model.safetensors")
+    return work_of(shapes, config.get("encoder_config") or {})
+
+
+def work_of(shapes: Mapping[str, Sequence[int]], encoder: Mapping[str, Any]) -> EncoderWork:
+    """Return the work of an encoder.
+
+    Args:
+        shapes: Of the weights of a model, by their names.
+        encoder: The encoder's configuration, in Hugging Face's names.
+    """
     weights = lookups = 0
-    for name, shape in tensor_shapes(folder / "model.safetensors").items():
+    for name, shape in shapes.items():
         if not name.startswith("encoder.") or len(shape) != 2:
             continue
-        if "embedding" in name or "tokens" in name or "bigrams" in name:
+        if "embedding" in name or name in _BAG_TABLES:
             lookups += math.prod(shape)
         else:
             weights += math.prod(shape)
