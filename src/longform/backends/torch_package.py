@@ -20,6 +20,8 @@ from longform.types import Floats, SegmentBatch
 
 EXPORTED = ".pt2"
 SCRIPTED = ".torchscript.pt"
+SAMPLE_INPUTS = "/data/sample_inputs/"
+"""Folder of an archive of `torch.export` that holds example inputs."""
 
 Graph = Callable[..., Tensor]
 
@@ -112,7 +114,7 @@ def _refuse_pickle(path: Path) -> None:
     """Make sure that loading runs no pickle, which could run anything else.
 
     `torch.export.load` reads a tensor as a pickle where the archive says so, and example inputs
-    whenever there are any; ours say nowhere, and have none.
+    whenever there are any; ours say nowhere, and have an empty file of them.
 
     Raises:
         BundleError: The archive has something pickled, or is none.
@@ -121,10 +123,13 @@ def _refuse_pickle(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             pickled = [
-                name
-                for name in archive.namelist()
-                if "/sample_inputs/" in name
-                or (name.endswith("_config.json") and b'"use_pickle": true' in archive.read(name))
+                entry.filename
+                for entry in archive.infolist()
+                if (SAMPLE_INPUTS in entry.filename and entry.file_size)
+                or (
+                    entry.filename.endswith("_config.json")
+                    and b'"use_pickle": true' in archive.read(entry)
+                )
             ]
     except (OSError, zipfile.BadZipFile) as error:
         found = f"{error}"

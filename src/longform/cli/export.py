@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,13 +20,18 @@ from longform.cli.arguments import (
     print_json,
 )
 
+if TYPE_CHECKING:
+    from longform.export.options import ExportOptions
+    from longform.export.parity import ParityRecord
+
 
 def export(  # noqa: PLR0913 - one argument for each flag
     bundle: BundleFolder,
     target: Annotated[
         list[str],
         typer.Option(
-            help="What to make; may be given several times: onnx (fp32), openvino (bf16, int8).",
+            help="What to make; may be given several times: onnx, onnx-fp16, int8, int8-dynamic, "
+            "int8-static, openvino, openvino-static, tensorrt, torch, torchscript.",
         ),
     ],
     data: Annotated[
@@ -60,31 +65,21 @@ def export(  # noqa: PLR0913 - one argument for each flag
     as_json: AsJson = False,
 ) -> None:
     """Add targets to a bundle. One that does not give the trained model's answers is refused."""
-    from longform.bundle import load_bundle
-    from longform.data.readers import read_documents
-    from longform.extras import require
-    from longform.reporting import ConsoleReporter
+    from longform.export.options import ExportOptions
 
-    reporter = ConsoleReporter()
-    for library in ("torch", "transformers"):
-        require(library, "An export")
-    from longform.export.targets import ExportOptions, export_targets
-
-    opened = load_bundle(bundle)
-    settings = data_settings(
-        opened,
-        text_column=text_column,
-        label_column=label_column,
-        text_pair_column=text_pair_column,
-        label_separator=label_separator,
-        encoding=encoding,
-        encoding_errors=encoding_errors,
-    )
-    result = read_documents(data, settings)
-    reporter.say(result.report.summary())
+    flags = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "text_pair_column": text_pair_column,
+        "label_separator": label_separator,
+        "encoding": encoding,
+        "encoding_errors": encoding_errors,
+    }
     options = ExportOptions(parity_documents, allow_drop, replan)
-    records = export_targets(opened, bundle, target, result.documents, options, reporter)
+    records = _export(bundle, target, data, options, flags)
     if as_json:
+        from longform.bundle import load_bundle
+
         print_json(
             {
                 "bundle": str(bundle),
@@ -94,5 +89,33 @@ def export(  # noqa: PLR0913 - one argument for each flag
         )
         return
     kept = ", ".join(name for name, record in records.items() if record.passed)
-    typer.echo(f"Done: {bundle} now runs as {kept}.")
+    typer.echo(f"Done: {bundle} now also runs as {kept}." if kept else f"Done: {bundle}.")
     typer.echo(f"Next: longform bench {bundle} --data {data}")
+
+
+def _export(
+    bundle: Path,
+    targets: list[str],
+    data: Path,
+    options: ExportOptions,
+    flags: dict[str, str | None],
+) -> dict[str, ParityRecord]:
+    """Read the documents, make the targets, and say which backend is the default from now on."""
+    from longform.backends.choice import open_backend
+    from longform.bundle import load_bundle
+    from longform.data.readers import read_documents
+    from longform.extras import require
+    from longform.reporting import ConsoleReporter
+
+    reporter = ConsoleReporter()
+    for library in ("torch", "transformers"):
+        require(library, "An export")
+    from longform.export.targets import export_targets
+
+    opened = load_bundle(bundle)
+    result = read_documents(data, data_settings(opened, **flags))
+    reporter.say(result.report.summary())
+    records = export_targets(opened, bundle, targets, result.documents, options, reporter)
+    # Measured now, so that the first to open the bundle on this machine does not have to.
+    open_backend(load_bundle(bundle), "auto", reporter).close()
+    return records

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from longform.errors import InputError
 from longform.export.context import ExportContext, write_parity
 from longform.export.encoders import EncoderExports
 from longform.export.modelcard import model_card
+from longform.export.options import ExportOptions
 from longform.export.parity import ParityCheck, ParityRecord, choose_documents, require_parity
 from longform.export.plans import plan_documents
 from longform.export.reduced_onnx import (
@@ -49,22 +49,6 @@ TARGETS: dict[str, Callable[[ExportContext], None]] = {
 }
 """What makes a target: writes its files into the staging folder, lets the gate judge each, and
 removes those that it refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """What a user may say of an export.
-
-    Attributes:
-        parity_documents: Documents to compare; None takes as many as fit a short time.
-        allow_drop: Points of accuracy that a reduced precision may lose; None leaves it to the
-            tolerance of the precision.
-        replan: Plan the shapes anew, from these documents.
-    """
-
-    parity_documents: int | None = None
-    allow_drop: float | None = None
-    replan: bool = False
 
 
 def export_targets(

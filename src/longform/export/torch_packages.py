@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import UserError
+from torch.export._patches import (
+    register_gru_while_loop_decomposition,
+    register_lstm_while_loop_decomposition,
+)
 
 from longform.backends.torch_package import (
     EXPORTED,
+    SAMPLE_INPUTS,
     SCRIPTED,
     ExportedBackend,
     PackageFiles,
@@ -29,11 +36,47 @@ def make_torch(context: ExportContext) -> None:
         _graphs(context), (files.encoder, files.head), strict=True
     ):
         with quiet():
-            program = torch.export.export(module, example, dynamic_shapes=shapes)
+            program = _capture(module, example, shapes)
             # Weights are stored as they are; only an example input would be pickled.
             program._example_inputs = None
             torch.export.save(program, path)
     _judge(context, "torch-export:fp32", files, ExportedBackend)
+
+
+def _capture(
+    module: nn.Module, example: tuple[Tensor, ...], shapes: dict[str, Any]
+) -> torch.export.ExportedProgram:
+    """Capture a graph with its axes open.
+
+    Raises:
+        InputError: torch cannot keep them open.
+    """
+    # torch would unroll recurrent layers over the segments of the example; as a loop they stay
+    # open. These are the patches that its own ONNX exporter uses.
+    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+        try:
+            return torch.export.export(module, example, dynamic_shapes=shapes)
+        except UserError as error:
+            raise InputError(
+                "The target 'torch' needs a model whose numbers of segments torch.export can keep "
+                "open.",
+                found=str(error).partition("!")[0],
+                fix="Take the target 'torchscript', or another aggregator.",
+            ) from error
+
+
+def _drop_examples(path: Path) -> None:
+    """Empty the example inputs of an archive, the one thing in it that is pickled.
+
+    Weights are stored as they are, and torch takes an empty file for no examples.
+    """
+    whole = path.with_suffix(".whole")
+    path.rename(whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+        for entry in source.infolist():
+            content = b"" if SAMPLE_INPUTS in entry.filename else source.read(entry)
+            target.writestr(entry.filename, content)
+    whole.unlink()
 
 
 def make_torchscript(context: ExportContext) -> None:
