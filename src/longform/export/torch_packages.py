@@ -54,9 +54,19 @@ def _capture(
     """
     # torch would unroll recurrent layers over the segments of the example; as a loop they stay
     # open. These are the patches that its own ONNX exporter uses.
-    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+    with (
+        register_lstm_while_loop_decomposition(),
+        register_gru_while_loop_decomposition(),
+        # Lengths of one are lengths like any other.
+        torch.fx.experimental._config.patch(backed_size_oblivious=True),
+    ):
         try:
-            return torch.export.export(module, example, dynamic_shapes=shapes)
+            return torch.export.export(
+                module,
+                example,
+                dynamic_shapes=shapes,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
         except UserError as error:
             raise InputError(
                 "The target 'torch' needs a model whose numbers of segments torch.export can keep "
