@@ -10,14 +10,14 @@ import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
 from longform.backends.base import Backend
 from longform.backends.onnx import OnnxBackend, Provider, has_provider, provider_is_missing
 from longform.backends.onnx import Precision as OnnxPrecision
-from longform.backends.processor import has_bf16_units, processor_name
+from longform.backends.processor import has_bf16_units, has_nvidia_gpu, processor_name
 from longform.backends.threads import granted_threads
 from longform.bundle import ENCODER_FILE, SHAPES_FILE, Bundle
 from longform.errors import InputError
@@ -26,7 +26,18 @@ from longform.reporting import Reporter
 from longform.shapes import ShapePlan, plan_shapes, read_plan
 from longform.types import SegmentBatch
 
-BACKENDS = ("auto", "onnx", "cuda", "tensorrt", "openvino", "torch", "torch-export", "torchscript")
+COMPILED = "torch-compiled"
+BACKENDS = (
+    "auto",
+    "onnx",
+    "cuda",
+    "tensorrt",
+    "openvino",
+    "torch",
+    COMPILED,
+    "torch-export",
+    "torchscript",
+)
 PACKAGES = {"torch-export": ".pt2", "torchscript": ".torchscript.pt"}
 """Packages of torch, by the ends of their file names."""
 INT8_ENCODER = "openvino/encoder.int8.xml"
@@ -50,6 +61,8 @@ class Candidate:
 
     name: str
     precision: str
+    on_request: bool = False
+    """Opened only by its name, since opening it takes minutes."""
 
     def __str__(self) -> str:
         return f"{self.name}:{self.precision}"
@@ -80,7 +93,10 @@ def candidates(bundle: Bundle) -> list[Candidate]:
             if bundle.has(file)
         ]
     if is_available("torch") and is_available("transformers"):
-        found += [Candidate("torch", precision) for precision in ("fp32", *reduced)]
+        if has_nvidia_gpu():
+            reduced = ["bf16", "fp16"]
+        for name, on_request in (("torch", False), (COMPILED, True)):
+            found += [Candidate(name, each, on_request) for each in ("fp32", *reduced)]
     if is_available("torch"):
         found += [
             Candidate(name, "fp32")
@@ -115,12 +131,17 @@ def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
     require("torch", f"The backend '{candidate.name}'")
     if candidate.name in PACKAGES:
         return _open_package(bundle, candidate.name)
-    require("transformers", "The backend 'torch'")
+    require("transformers", f"The backend '{candidate.name}'")
+    from longform.backends.torch import Precision as TorchPrecision
     from longform.backends.torch import TorchBackend
 
-    return TorchBackend.from_folder(
-        bundle.folder, cast(Literal["fp32", "bf16"], candidate.precision)
-    )
+    torch_precision = cast(TorchPrecision, candidate.precision)
+    if candidate.name == COMPILED:
+        from longform.backends.torch_compiled import CompiledTorchBackend
+
+        plan = shape_plan(bundle)
+        return CompiledTorchBackend.from_bundle(bundle.folder, plan, torch_precision)
+    return TorchBackend.from_folder(bundle.folder, torch_precision)
 
 
 def _provider_file(provider: str, precision: str) -> str:
@@ -166,13 +187,14 @@ def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None =
         )
     if runtime in {"cuda", "tensorrt"} and not has_provider(cast(Provider, runtime)):
         raise provider_is_missing(cast(Provider, runtime), ["CPUExecutionProvider"])
-    library = "torch" if runtime in PACKAGES else runtime
+    library = "torch" if runtime in {COMPILED, *PACKAGES} else runtime
     if library in {"openvino", "torch"}:
         require(library, f"The backend '{runtime}'")
     fitting = [
         candidate
         for candidate in candidates(bundle)
-        if runtime in {"auto", candidate.name} and precision in {"", candidate.precision}
+        if (runtime == candidate.name or (runtime == "auto" and not candidate.on_request))
+        and precision in {"", candidate.precision}
     ]
     if not fitting:
         raise InputError(

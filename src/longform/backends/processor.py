@@ -23,3 +23,8 @@ def has_bf16_units() -> bool:
         return False
     flags = information.read_text(errors="replace")
     return "bf16" in flags
+
+
+def has_nvidia_gpu() -> bool:
+    """Tell whether the system has the device of an NVIDIA driver."""
+    return Path("/dev/nvidia0").exists() or Path("/dev/nvidiactl").exists()

@@ -156,10 +156,12 @@ def _contenders(bundle: Bundle, backends: list[str] | None, baseline: bool) -> l
     from longform.errors import InputError
     from longform.evaluation.benchmark import BundleContender
 
-    possible = [str(candidate) for candidate in candidates(bundle)]
+    found_here = candidates(bundle)
+    possible = [str(candidate) for candidate in found_here]
+    default = [str(candidate) for candidate in found_here if not candidate.on_request]
     chosen = [
         name
-        for asked in backends or possible
+        for asked in backends or default
         for name in possible
         if name == asked or name.partition(":")[0] == asked
     ]

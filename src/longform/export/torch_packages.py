@@ -14,6 +14,7 @@ from torch.export._patches import (
     register_gru_while_loop_decomposition,
     register_lstm_while_loop_decomposition,
 )
+from torch.fx.experimental import _config as shape_settings
 
 from longform.backends.torch_package import (
     EXPORTED,
@@ -58,7 +59,7 @@ def _capture(
         register_lstm_while_loop_decomposition(),
         register_gru_while_loop_decomposition(),
         # Lengths of one are lengths like any other.
-        torch.fx.experimental._config.patch(backed_size_oblivious=True),
+        shape_settings.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]
     ):
         try:
             return torch.export.export(
