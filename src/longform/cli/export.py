@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -78,19 +78,21 @@ def export(  # noqa: PLR0913 - one argument for each flag
     options = ExportOptions(parity_documents, allow_drop, replan)
     records = _export(bundle, target, data, options, flags)
     if as_json:
-        from longform.bundle import load_bundle
-
-        print_json(
-            {
-                "bundle": str(bundle),
-                "digest": load_bundle(bundle).digest,
-                "targets": {name: record.as_dict() for name, record in records.items()},
-            }
-        )
+        print_json(_as_json(bundle, records))
         return
     kept = ", ".join(name for name, record in records.items() if record.passed)
     typer.echo(f"Done: {bundle} now also runs as {kept}." if kept else f"Done: {bundle}.")
     typer.echo(f"Next: longform bench {bundle} --data {data}")
+
+
+def _as_json(bundle: Path, records: dict[str, ParityRecord]) -> dict[str, Any]:
+    from longform.bundle import load_bundle
+
+    return {
+        "bundle": str(bundle),
+        "digest": load_bundle(bundle).digest,
+        "targets": {name: record.as_dict() for name, record in records.items()},
+    }
 
 
 def _export(

@@ -57,13 +57,7 @@ def inspect(
         + ", ".join(f"{name} {100 * value:.2f} %" for name, value in description.metrics.items())
     )
     for name, record in parity["targets"].items():
-        allowed = record.get("allowed_drop")
-        typer.echo(
-            f"parity      {name}: {'passed' if record['passed'] else 'REFUSED'}, largest logit "
-            f"difference {record['largest_logit_difference']:.2g} "
-            f"({record['documents']} documents)"
-            + (f", {allowed:g} points of accuracy allowed" if allowed is not None else "")
-        )
+        typer.echo(f"parity      {name}: {_verdict(record)}")
     typer.echo(f"runs here   {', '.join(content['backends_here'])}")
     for name, size in content["files"].items():
         typer.echo(f"  {size:>13,}  {name}")
@@ -72,6 +66,16 @@ def inspect(
         typer.echo(f"text        {text}: {plan['coverage']}")
         for segment in plan["segments"]:
             typer.echo(f"  {segment['start']:>8,} to {segment['end']:>8,}  {segment['tokens']}")
+
+
+def _verdict(record: dict[str, Any]) -> str:
+    """Say in one line what the gate made of a target; older bundles tell less."""
+    allowed = record.get("allowed_drop")
+    more = f", {allowed:g} points of accuracy allowed" if allowed is not None else ""
+    return (
+        f"{'passed' if record['passed'] else 'REFUSED'}, largest logit difference "
+        f"{record['largest_logit_difference']:.2g} ({record['documents']} documents){more}"
+    )
 
 
 def _count_parameters(path: Path) -> dict[str, int]:
