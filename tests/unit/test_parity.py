@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_backends import fake_scorer
+from fake_backends import FakeBackend, fake_scorer
 
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError, ParityError
@@ -16,6 +16,7 @@ from longform.export.parity import (
     choose_documents,
     require_parity,
 )
+from longform.inference.neural import NeuralScorer
 from longform.types import Document
 
 LABELS = ("甲", "乙", "丙")
@@ -155,3 +156,61 @@ def test_without_a_number_a_short_time_decides(monkeypatch):
     monkeypatch.setattr("longform.export.parity.DEFAULT_TOKENS", 1)
     assert choose_documents(some, segmenter, None) == some[:MINIMUM_DOCUMENTS]
     assert choose_documents(some[:2], segmenter, None) == some[:2]
+
+
+def test_a_target_that_fails_at_a_shape_is_refused_and_closed(tmp_path):
+    from types import SimpleNamespace
+
+    from longform.export.context import ExportContext
+    from longform.reporting import Reporter
+
+    class OneLength(FakeBackend):
+        def encode(self, batch):
+            if batch.input_ids.shape[1] == 1:
+                raise RuntimeError("Expected a length of 2 or more\nat some place of the runtime")
+            return super().encode(batch)
+
+    scorer, nothing = fake_scorer(), SimpleNamespace()
+    context = ExportContext(
+        *(tmp_path, nothing, scorer.segmenter, False, nothing, check(), (), nothing, Reporter())
+    )
+    target = OneLength()
+    with pytest.raises(ParityError, match=r"every shape .* Found: Expected a length"):
+        context.judge("x:fp32", target)
+    assert target.closed
+    assert context.records == {}
+
+
+def test_what_stands_under_the_mask_must_not_be_read():
+    class Careless(FakeBackend):
+        def encode(self, batch):
+            vectors = super().encode(batch)
+            vectors[:, 0] += 1e-3 * batch.input_ids.sum(axis=1)
+            return vectors
+
+    scorer = fake_scorer()
+    careless = NeuralScorer(scorer.segmenter, Careless(precision="int8"))
+    record = ParityCheck(scorer, documents(12), DecisionRule(LABELS), allow_drop=100.0).compare(
+        "x:int8", careless
+    )
+    assert record.mask_difference > 0.01
+    assert not record.passed
+    with pytest.raises(ParityError, match="which must not be read"):
+        require_parity(record)
+
+
+def test_a_loss_is_allowed_knowingly_but_not_in_fp32():
+    lossy = ParityCheck(fake_scorer(), documents(12), DecisionRule(LABELS), allow_drop=100.0)
+    record = lossy.compare("x:int8", fake_scorer(1.6))
+    assert record.passed
+    assert record.allowed_drop == 100.0
+    assert not lossy.compare("x:fp32", fake_scorer(0.01)).passed
+    assert not check().compare("x:int8", fake_scorer(1.6)).passed
+
+
+def test_figures_are_also_given_by_length():
+    record = check().compare("x:fp32", fake_scorer(0.5e-3))
+    assert sum(item.documents for item in record.by_length) == record.documents
+    assert max(item.largest_logit_difference for item in record.by_length) == pytest.approx(
+        record.largest_logit_difference
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from longform.backends.base import Backend
 from longform.backends.choice import machine_name
 from longform.bundle import ENCODER_FILE, HEAD_FILE, PARITY_FILE
+from longform.errors import ParityError
 from longform.export.encoders import EncoderExports
 from longform.export.parity import ParityCheck, ParityRecord, describe_difference
 from longform.inference.neural import NeuralScorer
@@ -75,9 +76,18 @@ class ExportContext:
             target: `runtime:precision`.
             backend: The target, opened from the files in the staging folder.
             details: What else is to be recorded of it.
+
+        Raises:
+            ParityError: The runtime fails at a shape or a document that the reference reads.
         """
         try:
             record = self.check.compare(target, self.scorer(backend), details)
+        except RuntimeError as error:
+            raise ParityError(
+                f"The export '{target}' must read every shape that the trained model reads.",
+                found=str(error).strip().partition("\n")[0][:300],
+                fix="Nothing was written. Take another target.",
+            ) from error
         finally:
             backend.close()
         self.records[target] = record

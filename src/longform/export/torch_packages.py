@@ -55,12 +55,25 @@ def _capture(
     """
     # torch would unroll recurrent layers over the segments of the example; as a loop they stay
     # open. These are the patches that its own ONNX exporter uses.
-    with (
-        register_lstm_while_loop_decomposition(),
-        register_gru_while_loop_decomposition(),
-        # Lengths of one are lengths like any other.
-        shape_settings.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]
-    ):
+    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+        try:
+            return torch.export.export(module, example, dynamic_shapes=shapes)
+        except UserError:
+            return _capture_with_assertions(module, example, shapes)
+
+
+def _capture_with_assertions(
+    module: nn.Module, example: tuple[Tensor, ...], shapes: dict[str, Any]
+) -> torch.export.ExportedProgram:
+    """Capture what torch does not see to be open, with what it assumed as assertions at run time.
+
+    Assumptions that do not hold are found by the gate, which runs lengths and batches of one.
+
+    Raises:
+        InputError: torch cannot capture it so either.
+    """
+    # Lengths of one are lengths like any other.
+    with shape_settings.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         try:
             return torch.export.export(
                 module,
