@@ -189,9 +189,9 @@ def test_what_stands_under_the_mask_must_not_be_read():
             return vectors
 
     scorer = fake_scorer()
-    careless = NeuralScorer(scorer.segmenter, Careless(precision="int8"))
+    careless = NeuralScorer(scorer.segmenter, Careless(precision="bf16"))
     record = ParityCheck(scorer, documents(12), DecisionRule(LABELS), allow_drop=100.0).compare(
-        "x:int8", careless
+        "x:bf16", careless
     )
     assert record.mask_difference > 0.01
     assert not record.passed

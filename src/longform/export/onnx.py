@@ -22,7 +22,7 @@ from longform.models import LongTextClassifier
 from longform.types import POSITION_FEATURES
 
 OPSET = 18
-_CHATTERERS = ("transformers", "torch.onnx", "onnxscript", "onnxslim", "nncf", "openvino")
+_CHATTERERS = ("root", "transformers", "torch.onnx", "onnxscript", "onnxslim", "nncf", "openvino")
 _PROTOBUF_LIMIT = 1_900_000_000
 """Bytes of weights above which they are stored beside the ONNX file: protobuf ends at 2 GB."""
 
