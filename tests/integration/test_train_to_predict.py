@@ -567,6 +567,13 @@ def test_the_quantised_encoder_is_in_the_bundle_with_its_record(frozen):
     assert record["largest_logit_difference"] > 0
 
 
+def test_training_measures_the_default_backend_of_this_machine(frozen, corpus):
+    assert "Measured once" in frozen[1].err
+    assert "Default backend on this machine: " in frozen[1].err
+    later = succeed("predict", frozen[0], corpus.documents[0].text, "--json")
+    assert "Measured" not in later.err
+
+
 def test_auto_measures_once_and_remembers(frozen, corpus, monkeypatch, tmp_path):
     monkeypatch.setenv("LONGFORM_STATE", str(tmp_path))
     first = succeed("predict", frozen[0], corpus.documents[0].text, "--json")

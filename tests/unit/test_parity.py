@@ -9,6 +9,7 @@ from fake_backends import FakeBackend, fake_scorer
 
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError, ParityError
+from longform.export.context import describe_verdict
 from longform.export.parity import (
     MINIMUM_DOCUMENTS,
     TOLERANCES,
@@ -97,6 +98,17 @@ def test_one_close_call_among_few_documents_refuses_no_reduced_precision(
         label_agreement=1 - changed / documents,
     )
     assert TOLERANCES[precision].allows(record) == allowed
+
+
+def test_too_few_documents_to_tell_by_their_labels_are_said_to_be_so():
+    record = check().compare("x:int8", fake_scorer())
+    assert describe_verdict(record).startswith("x:int8: equal within tolerance; ")
+    changed = replace(record, label_agreement=1 - 1 / 12, accuracy_change=-1 / 12)
+    assert TOLERANCES["int8"].allows(changed)
+    said = "x:int8: equal within tolerance by its logits (too few documents to tell"
+    assert describe_verdict(changed).startswith(said)
+    refused = describe_verdict(replace(changed, passed=False))
+    assert refused.startswith("x:int8: REFUSED, left out; ")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -205,6 +205,12 @@ def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None =
     return open_candidate(bundle, _fastest(bundle, fitting, reporter or Reporter()))
 
 
+def default_backend(bundle: Bundle, reporter: Reporter) -> str:
+    """Return what `auto` opens on this machine, `name:precision`, measured now if it never was."""
+    fitting = [candidate for candidate in candidates(bundle) if not candidate.on_request]
+    return str(_fastest(bundle, fitting, reporter))
+
+
 def machine_name() -> str:
     """Describe this machine in one line: processor, threads, system."""
     return (

@@ -103,7 +103,7 @@ def _export(
     flags: dict[str, str | None],
 ) -> dict[str, ParityRecord]:
     """Read the documents, make the targets, and say which backend is the default from now on."""
-    from longform.backends.choice import open_backend
+    from longform.backends.choice import default_backend
     from longform.bundle import load_bundle
     from longform.data.readers import read_documents
     from longform.extras import require
@@ -119,5 +119,6 @@ def _export(
     reporter.say(result.report.summary())
     records = export_targets(opened, bundle, targets, result.documents, options, reporter)
     # Measured now, so that the first to open the bundle on this machine does not have to.
-    open_backend(load_bundle(bundle), "auto", reporter).close()
+    default = default_backend(load_bundle(bundle), reporter)
+    reporter.say(f"Default backend on this machine: {default}.")
     return records

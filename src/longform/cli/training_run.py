@@ -58,17 +58,23 @@ def run_training(
         prepared = prepare_data(data, config, reporter)
     trained, exports = _train(config, prepared, records, reporter, restart=restart, teach=teach)
     # Imported here: only training needs torch, and it takes seconds to load.
+    from longform.backends.choice import default_backend
+    from longform.bundle import load_bundle
     from longform.export.bundles import write_bundle
 
     with records.timed(EXPORT):
         parity = write_bundle(
             trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
         )
+        # Measured while the user waits anyway, not at the first request.
+        default = default_backend(load_bundle(target), reporter)
+        reporter.say(f"Default backend on this machine: {default}.")
     shutil.rmtree(_work_folder(target))
     report = records.finish(trained, prepared.validation, reporter)
     reporter.say(_closing_lines(target, trained.metrics, trained.summary))
     return {
         "bundle": str(target),
+        "default_backend": default,
         **_describe(trained, parity),
         "report": str(report) if report else None,
     }

@@ -13,7 +13,12 @@ from longform.backends.choice import machine_name
 from longform.bundle import ENCODER_FILE, HEAD_FILE, PARITY_FILE
 from longform.errors import ParityError
 from longform.export.encoders import EncoderExports
-from longform.export.parity import ParityCheck, ParityRecord, describe_difference
+from longform.export.parity import (
+    ParityCheck,
+    ParityRecord,
+    decided_by_logits,
+    describe_difference,
+)
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
@@ -100,6 +105,8 @@ def describe_verdict(record: ParityRecord) -> str:
     verdict = "equal within tolerance" if record.passed else "REFUSED, left out"
     if record.passed and record.allowed_drop is not None:
         verdict = f"allowed to lose {record.allowed_drop:g} points of accuracy"
+    elif record.passed and decided_by_logits(record):
+        verdict += " by its logits (too few documents to tell by their labels)"
     return f"{record.target}: {verdict}; {describe_difference(record)}"
 
 

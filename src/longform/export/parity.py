@@ -252,6 +252,14 @@ def reads_masked(record: ParityRecord) -> bool:
     return record.mask_difference > allowed
 
 
+def decided_by_logits(record: ParityRecord) -> bool:
+    """Tell whether labels changed more than tolerated, on too few documents for it to count."""
+    tolerance = TOLERANCES[record.target.partition(":")[2].partition("-")[0]]
+    changed = 1.0 - record.label_agreement
+    drop = -record.accuracy_change
+    return changed > tolerance.changed_labels + 1e-9 or drop > tolerance.accuracy_drop + 1e-9
+
+
 def require_parity(record: ParityRecord) -> None:
     """Refuse a target that the user cannot do without.
 
