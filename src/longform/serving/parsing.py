@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from longform.errors import InputError
 from longform.serving.schemas import ErrorType, PredictParameters, PredictRequest, TextInput
 from longform.types import Document
+
+ShapeT = TypeVar("ShapeT", bound=BaseModel)
 
 _FAULTS_SHOWN = 5
 
@@ -72,6 +74,40 @@ def parse_request(body: bytes, max_client_batch_size: int) -> PredictRequest:
     return request
 
 
+def read_shape(body: bytes, shape: type[ShapeT], rule: str) -> ShapeT:
+    """Read a body of one of the shapes of other servers.
+
+    Args:
+        body: JSON in UTF-8.
+        shape: The model that it must fulfil.
+        rule: What must hold, for the message.
+
+    Raises:
+        RequestError: 400 when it is not JSON, 422 when it is JSON of another shape.
+    """
+    try:
+        return shape.model_validate(_parse_json(body))
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False, include_context=False)
+        found = [
+            f"{'.'.join(map(str, fault['loc']))[:80]!a}: {fault['msg']}"
+            for fault in faults[:_FAULTS_SHOWN]
+        ]
+        raise RequestError(
+            422, rule, found="; ".join(found), fix="See /docs for the shape of a request."
+        ) from error
+
+
+def check_documents(documents: Sequence[Document], limit: int) -> None:
+    """Refuse too few or too many documents, and texts that hold nothing.
+
+    Raises:
+        RequestError: 422; the message names positions and never repeats a document.
+    """
+    _check_count(len(documents), limit)
+    _check_texts(documents)
+
+
 def _parse_json(body: bytes) -> Any:
     try:
         return json.loads(
@@ -115,7 +151,7 @@ def _check_count(documents: int, limit: int) -> None:
     if not documents:
         raise RequestError(
             422,
-            "'inputs' must hold at least one document.",
+            "A request must hold at least one document.",
             found="an empty list",
             error_type="empty",
         )

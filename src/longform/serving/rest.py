@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -15,10 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longform import __version__
 from longform.errors import InputError, LongformError
+from longform.serving.answering import CLIENT_CLOSED_REQUEST, AnswerDesk
+from longform.serving.classify import add_classify
 from longform.serving.contract import Predictor
 from longform.serving.examples import REPLIES, REQUESTS
+from longform.serving.open_inference import add_open_inference
 from longform.serving.pages import add_pages
 from longform.serving.parsing import RequestError, parse_request
+from longform.serving.replies import error_replies, json_reply
 from longform.serving.schemas import (
     BackendReply,
     ErrorReply,
@@ -33,7 +36,6 @@ from longform.serving.schemas import (
     request_schema,
 )
 from longform.serving.service import (
-    Answer,
     BackendFailureError,
     NotReadyError,
     OverloadedError,
@@ -42,9 +44,10 @@ from longform.serving.service import (
 )
 from longform.serving.settings import ServerSettings
 from longform.serving.telemetry import Telemetry
-
-CLIENT_CLOSED_REQUEST = 499
-"""Status under which a request is counted whose client left before the answer (as in nginx)."""
+from longform.serving.text_embeddings_inference import (
+    TEI_STATUS,
+    add_text_embeddings_inference,
+)
 
 
 def create_app(service: PredictionService, settings: ServerSettings) -> FastAPI:
@@ -72,30 +75,19 @@ def create_app(service: PredictionService, settings: ServerSettings) -> FastAPI:
     telemetry = Telemetry(service)
     app.add_middleware(_RequestCounter, telemetry=telemetry)
     _add_error_replies(app)
-    _add_prediction(app, service, settings, telemetry)
+    desk = AnswerDesk(service, settings, telemetry)
+    _add_prediction(app, desk)
+    for add_routes in (add_open_inference, add_classify, add_text_embeddings_inference):
+        add_routes(app, desk)
     _add_health(app, service, telemetry)
     add_pages(app)
     return app
 
 
-def _add_prediction(
-    app: FastAPI, service: PredictionService, settings: ServerSettings, telemetry: Telemetry
-) -> None:
+def _add_prediction(app: FastAPI, desk: AnswerDesk) -> None:
+    service, settings = desk.service, desk.settings
     body = {"schema": request_schema(), "examples": REQUESTS}
-    replies: dict[int | str, dict[str, Any]] = {
-        200: {"content": {"application/json": {"examples": REPLIES}}},
-        400: {"model": ErrorReply, "description": "Not JSON in UTF-8."},
-        408: {"model": ErrorReply, "description": "The body did not arrive in time."},
-        413: {"model": ErrorReply, "description": "Too large, or (strict) not wholly readable."},
-        422: {
-            "model": ErrorReply,
-            "description": "Wrong shape, empty, too many documents, or not the number of texts "
-            "that the model judges together.",
-        },
-        429: {"model": ErrorReply, "description": "Overloaded; see Retry-After."},
-        500: {"model": ErrorReply, "description": "The model could not answer."},
-        503: {"model": ErrorReply, "description": "The model is not ready."},
-    }
+    replies = {200: {"content": {"application/json": {"examples": REPLIES}}}, **error_replies()}
 
     @app.post(
         "/predict",
@@ -105,17 +97,10 @@ def _add_prediction(
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": body}}},
     )
     async def predict(request: Request) -> Response:
-        with service.permit():
-            body = await _read_body(request, settings)
-            # In a thread: checking a body of many megabytes would hold up the health checks.
-            asked = await asyncio.to_thread(parse_request, body, settings.max_client_batch_size)
-            future = service.submit(asked.documents(), evidence=asked.evidence)
-            answer = await _wait_for_answer(request, future)
-        if answer is None:
+        answered = await desk.answer(request, parse_request)
+        if answered is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        telemetry.observe_answer(answer)
-        if settings.strict:
-            _refuse_truncated(answer)
+        asked, answer = answered
         top_k = asked.parameters.top_k or settings.top_k
         reply = PredictReply(
             model=_describe_model(service),
@@ -129,7 +114,7 @@ def _add_prediction(
                 total=round((answer.queue_seconds + answer.infer_seconds) * 1000, 3),
             ),
         )
-        return _json(reply.encode())
+        return json_reply(reply.encode())
 
 
 def _add_health(app: FastAPI, service: PredictionService, telemetry: Telemetry) -> None:
@@ -143,7 +128,7 @@ def _add_health(app: FastAPI, service: PredictionService, telemetry: Telemetry) 
             model=None if predictor is None else _describe_model(service),
             backend=None if predictor is None else _describe_backend(predictor),
         )
-        return _json(health.model_dump_json(), 200 if is_well else 503)
+        return json_reply(health.model_dump_json(), 200 if is_well else 503)
 
     @app.get("/health/live", response_model=HealthReply, responses=unavailable)
     async def live() -> Response:
@@ -166,7 +151,7 @@ def _add_health(app: FastAPI, service: PredictionService, telemetry: Telemetry) 
             text_pair=predictor.bundle.description.text_pair,
             labels=build_labels(predictor.rule),
         )
-        return _json(described.model_dump_json())
+        return json_reply(described.model_dump_json())
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
@@ -175,10 +160,12 @@ def _add_health(app: FastAPI, service: PredictionService, telemetry: Telemetry) 
 
 
 def _add_error_replies(app: FastAPI) -> None:
-    async def reply(_: Request, error: Exception) -> Response:
+    async def reply(request: Request, error: Exception) -> Response:
         status, error_type, message, headers = _describe_error(error)
+        if request.url.path.startswith("/tei/"):
+            status = TEI_STATUS.get(error_type, status)
         content = ErrorReply(error=message, error_type=error_type).model_dump_json()
-        return _json(content, status, headers)
+        return json_reply(content, status, headers)
 
     for kind in (LongformError, HTTPException, Exception):
         app.add_exception_handler(kind, reply)
@@ -202,67 +189,6 @@ def _describe_error(error: Exception) -> tuple[int, ErrorType, str, dict[str, st
     return 500, "backend", "The server failed; its log says more.", {}
 
 
-async def _read_body(request: Request, settings: ServerSettings) -> bytes:
-    """Read no more than the limit, for no longer than the time-out."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > settings.payload_limit:
-        raise _too_large(f"{int(announced):,} bytes", settings)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(settings.body_timeout):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > settings.payload_limit:
-                    raise _too_large("more", settings)
-    except TimeoutError as error:
-        raise RequestError(
-            408,
-            f"The request body must arrive within {settings.body_timeout:g} s.",
-            found=f"{len(body):,} bytes until then",
-        ) from error
-    return bytes(body)
-
-
-def _too_large(found: str, settings: ServerSettings) -> RequestError:
-    return RequestError(
-        413,
-        f"A request body may hold {settings.payload_limit:,} bytes.",
-        found=found,
-        fix="Send fewer documents at once, or raise --payload-limit on the server.",
-    )
-
-
-async def _wait_for_answer(request: Request, future: Future[Answer]) -> Answer | None:
-    """Wait for the answer; None when the client left, whose waiting work is then dropped."""
-    answered = asyncio.wrap_future(future)
-    gone = asyncio.create_task(_wait_for_disconnect(request))
-    try:
-        waited: set[asyncio.Future[Any]] = {answered, gone}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        return answered.result() if answered.done() else None
-    finally:
-        answered.cancel()
-        gone.cancel()
-
-
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
-
-
-def _refuse_truncated(answer: Answer) -> None:
-    for index, prediction in enumerate(answer.predictions):
-        coverage = prediction.coverage
-        if coverage.truncated:
-            raise RequestError(
-                413,
-                "This server answers only when a document is read as a whole (--strict).",
-                found=f"document {index}: {coverage.tokens_used:,} of {coverage.tokens_total:,} "
-                f"tokens would be read ({coverage.reason})",
-                fix="Send a shorter document, or use a model that reads every segment.",
-            )
-
-
 def _describe_model(service: PredictionService) -> ModelReply:
     digest = service.predictor.bundle.digest if service.predictor is not None else ""
     return ModelReply(name=service.name, version=service.version, digest=digest)
@@ -271,10 +197,6 @@ def _describe_model(service: PredictionService) -> ModelReply:
 def _describe_backend(predictor: Predictor) -> BackendReply:
     info = predictor.backend_info
     return BackendReply(name=info.name, device=info.device, precision=info.precision)
-
-
-def _json(content: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(content, status, headers, media_type="application/json")
 
 
 class _RequestCounter:

@@ -1,0 +1,143 @@
+"""`POST /v1/classify`: the shape of vLLM's and SGLang's classification."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, ConfigDict, FiniteFloat, StrictStr
+
+from longform.serving.answering import CLIENT_CLOSED_REQUEST, AnswerDesk
+from longform.serving.parsing import RequestError, check_documents, read_shape
+from longform.serving.replies import error_replies, json_reply
+from longform.serving.schemas import CoverageReply
+from longform.types import Document, Prediction
+
+
+class ClassifyRequest(BaseModel):
+    """One text or several. `truncate_prompt_tokens` is refused: nothing is cut here."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    input: StrictStr | list[StrictStr]
+    """A text, or a list of texts."""
+    model: StrictStr | None = None
+    """Name of the model; null for the one that is served."""
+    user: StrictStr | None = None
+    """Of the caller's own use; not kept."""
+
+    @property
+    def evidence(self) -> bool:
+        """This shape has no place for it."""
+        return False
+
+    def documents(self) -> list[Document]:
+        """Return the texts in the order given."""
+        texts = [self.input] if isinstance(self.input, str) else self.input
+        return [Document(str(index), text) for index, text in enumerate(texts)]
+
+
+class ClassifiedReply(BaseModel):
+    """The answer for one text; `probs` are in the order of the model's labels."""
+
+    index: int
+    label: str
+    probs: list[FiniteFloat]
+    num_classes: int
+    coverage: CoverageReply
+
+
+class UsageReply(BaseModel):
+    """Tokens that were read."""
+
+    prompt_tokens: int
+    total_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: None = None
+
+
+class ClassifyReply(BaseModel):
+    """The answers in the order sent; `coverage` is an addition to vLLM's shape."""
+
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[ClassifiedReply]
+    usage: UsageReply
+
+
+def parse_classify(body: bytes, limit: int) -> ClassifyRequest:
+    """Read an untrusted body; see `parse_request`."""
+    rule = "The request must hold 'input': a text or a list of texts."
+    asked = read_shape(body, ClassifyRequest, rule)
+    check_documents(asked.documents(), limit)
+    return asked
+
+
+def add_classify(app: FastAPI, desk: AnswerDesk) -> None:
+    """Add the route to an application."""
+    content: dict[str, Any] = {
+        "schema": ClassifyRequest.model_json_schema(),
+        "examples": {"a document": {"value": {"input": "The court finds that ..."}}},
+    }
+
+    @app.post(
+        "/v1/classify",
+        summary="Classify documents, in the shape of vLLM",
+        response_model=ClassifyReply,
+        responses=error_replies(404),
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": content}}},
+    )
+    async def classify(request: Request) -> Response:
+        def parse(body: bytes, limit: int) -> ClassifyRequest:
+            asked = parse_classify(body, limit)
+            require_model(desk, asked.model)
+            return asked
+
+        answered = await desk.answer(request, parse)
+        if answered is None:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        _, answer = answered
+        labels = desk.service.loaded_predictor().rule.labels
+        used = sum(prediction.coverage.tokens_used for prediction in answer.predictions)
+        reply = ClassifyReply(
+            id=f"classify-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            model=desk.service.name,
+            data=[
+                _classified(index, prediction, labels)
+                for index, prediction in enumerate(answer.predictions)
+            ],
+            usage=UsageReply(prompt_tokens=used, total_tokens=used),
+        )
+        return json_reply(reply.model_dump_json())
+
+
+def require_model(desk: AnswerDesk, name: str | None, version: str | None = None) -> None:
+    """Refuse a model that is not served here.
+
+    Raises:
+        RequestError: 404.
+    """
+    served = desk.service
+    if name not in {None, served.name} or version not in {None, served.version}:
+        raise RequestError(
+            404,
+            "The model must be one that is served here.",
+            found=f"{str(name)[:60]!a}" + (f", version {version[:20]!a}" if version else ""),
+            fix=f"Ask for '{served.name}', version {served.version}.",
+        )
+
+
+def _classified(index: int, prediction: Prediction, labels: tuple[str, ...]) -> ClassifiedReply:
+    probabilities = {entry.label: entry.score for entry in prediction.scores}
+    return ClassifiedReply(
+        index=index,
+        label=prediction.label,
+        probs=[probabilities[label] for label in labels],
+        num_classes=len(labels),
+        coverage=CoverageReply(**prediction.coverage.as_dict()),
+    )
