@@ -214,3 +214,10 @@ def test_every_shape_is_in_the_openapi_document(client):
         content = paths[path]["post"]["requestBody"]["content"]["application/json"]
         assert content["examples"]
         assert "$ref" not in json.dumps(content["schema"])
+
+
+def test_an_id_that_is_no_unicode_comes_back_as_it_was(client):
+    body = b'{"id": "\\ud800", "inputs": [%s]}' % json.dumps(tensor(TEXTS)).encode()
+    reply = client.post("/v2/models/demo/infer", content=body)
+    assert reply.status_code == 200
+    assert reply.json()["id"] == "\ud800"

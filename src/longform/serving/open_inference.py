@@ -132,7 +132,7 @@ def _output(name: str, answer: Answer) -> dict[str, Any]:
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:
-    return json_reply(json.dumps(content, ensure_ascii=False, allow_nan=False), status)
+    return json_reply(json.dumps(content, allow_nan=False), status)
 
 
 _EXTENSIONS = ["binary_tensor_data"]
