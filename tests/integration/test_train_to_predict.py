@@ -568,7 +568,7 @@ def test_the_quantised_encoder_is_in_the_bundle_with_its_record(frozen):
 
 
 def test_training_measures_the_default_backend_of_this_machine(frozen, corpus):
-    assert "Measured once" in frozen[1].err
+    # Measured in this run, unless an earlier test did with the same encoder.
     assert "Default backend on this machine: " in frozen[1].err
     later = succeed("predict", frozen[0], corpus.documents[0].text, "--json")
     assert "Measured" not in later.err
