@@ -190,12 +190,7 @@ def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None =
     library = "torch" if runtime in {COMPILED, *PACKAGES} else runtime
     if library in {"openvino", "torch"}:
         require(library, f"The backend '{runtime}'")
-    fitting = [
-        candidate
-        for candidate in candidates(bundle)
-        if (runtime == candidate.name or (runtime == "auto" and not candidate.on_request))
-        and precision in {"", candidate.precision}
-    ]
+    fitting = _fitting(bundle, runtime, precision)
     if not fitting:
         raise InputError(
             "The bundle must have a file for the backend and pass its parity gate.",
@@ -206,9 +201,20 @@ def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None =
 
 
 def default_backend(bundle: Bundle, reporter: Reporter) -> str:
-    """Return what `auto` opens on this machine, `name:precision`, measured now if it never was."""
-    fitting = [candidate for candidate in candidates(bundle) if not candidate.on_request]
-    return str(_fastest(bundle, fitting, reporter))
+    """Say and return what `auto` opens here, `name:precision`, measured now if it never was."""
+    default = str(_fastest(bundle, _fitting(bundle, "auto"), reporter))
+    reporter.say(f"Default backend on this machine: {default}.")
+    return default
+
+
+def _fitting(bundle: Bundle, runtime: str, precision: str = "") -> list[Candidate]:
+    """List what a name, with a precision or without, may stand for."""
+    return [
+        candidate
+        for candidate in candidates(bundle)
+        if (runtime == candidate.name or (runtime == "auto" and not candidate.on_request))
+        and precision in {"", candidate.precision}
+    ]
 
 
 def machine_name() -> str:

@@ -119,6 +119,5 @@ def _export(
     reporter.say(result.report.summary())
     records = export_targets(opened, bundle, targets, result.documents, options, reporter)
     # Measured now, so that the first to open the bundle on this machine does not have to.
-    default = default_backend(load_bundle(bundle), reporter)
-    reporter.say(f"Default backend on this machine: {default}.")
+    default_backend(load_bundle(bundle), reporter)
     return records

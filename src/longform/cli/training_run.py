@@ -68,7 +68,6 @@ def run_training(
         )
         # Measured while the user waits anyway, not at the first request.
         default = default_backend(load_bundle(target), reporter)
-        reporter.say(f"Default backend on this machine: {default}.")
     shutil.rmtree(_work_folder(target))
     report = records.finish(trained, prepared.validation, reporter)
     reporter.say(_closing_lines(target, trained.metrics, trained.summary))

@@ -15,8 +15,9 @@ from longform.serving.settings import ServerSettings
 from longform.serving.telemetry import Telemetry
 from longform.types import Document
 
-CLIENT_CLOSED_REQUEST = 499
-"""Status under which a request is counted whose client left before the answer (as in nginx)."""
+
+class ClientLeftError(Exception):
+    """The client left before its answer; its waiting work was dropped."""
 
 
 class Asked(Protocol):
@@ -51,9 +52,24 @@ class AnswerDesk:
         self.settings = settings
         self.telemetry = telemetry
 
+    def require_model(self, name: str | None, version: str | None = None) -> None:
+        """Refuse a model that is not served here.
+
+        Raises:
+            RequestError: 404.
+        """
+        served = self.service
+        if name not in {None, served.name} or version not in {None, served.version}:
+            raise RequestError(
+                404,
+                "The model must be one that is served here.",
+                found=f"{str(name)[:60]!a}" + (f", version {version[:20]!a}" if version else ""),
+                fix=f"Ask for '{served.name}', version {served.version}.",
+            )
+
     async def answer(
         self, request: Request, parse: Callable[[bytes, int], AskedT]
-    ) -> tuple[AskedT, Answer] | None:
+    ) -> tuple[AskedT, Answer]:
         """Read a body, have its documents answered, and count them.
 
         Args:
@@ -61,28 +77,27 @@ class AnswerDesk:
             parse: Reads the body, given the most documents that a request may hold.
 
         Returns:
-            What was asked and the answer; None when the client left before it.
+            What was asked and the answer.
 
         Raises:
+            ClientLeftError: Nobody waits for the answer any more.
             RequestError: The body cannot be read, or `strict` forbids the answer.
             NotReadyError: The service does not take work now.
             OverloadedError: All permits are taken.
         """
         with self.service.permit():
-            body = await read_body(request, self.settings)
+            body = await _read_body(request, self.settings)
             # In a thread: checking a body of many megabytes would hold up the health checks.
             asked = await asyncio.to_thread(parse, body, self.settings.max_client_batch_size)
             future = self.service.submit(asked.documents(), evidence=asked.evidence)
             answer = await _wait_for_answer(request, future)
-        if answer is None:
-            return None
         self.telemetry.observe_answer(answer)
         if self.settings.strict:
             _refuse_truncated(answer)
         return asked, answer
 
 
-async def read_body(request: Request, settings: ServerSettings) -> bytes:
+async def _read_body(request: Request, settings: ServerSettings) -> bytes:
     """Read no more than the limit, for no longer than the time-out."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > settings.payload_limit:
@@ -112,14 +127,16 @@ def _too_large(found: str, settings: ServerSettings) -> RequestError:
     )
 
 
-async def _wait_for_answer(request: Request, future: Future[Answer]) -> Answer | None:
-    """Wait for the answer; None when the client left, whose waiting work is then dropped."""
+async def _wait_for_answer(request: Request, future: Future[Answer]) -> Answer:
+    """Wait for the answer, unless the client leaves: then its waiting work is dropped."""
     answered = asyncio.wrap_future(future)
     gone = asyncio.create_task(_wait_for_disconnect(request))
     try:
         waited: set[asyncio.Future[Any]] = {answered, gone}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        return answered.result() if answered.done() else None
+        if not answered.done():
+            raise ClientLeftError
+        return answered.result()
     finally:
         answered.cancel()
         gone.cancel()

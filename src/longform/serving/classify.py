@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, ConfigDict, FiniteFloat, StrictStr
+from pydantic import BaseModel, FiniteFloat, StrictStr
 
-from longform.serving.answering import CLIENT_CLOSED_REQUEST, AnswerDesk
-from longform.serving.parsing import RequestError, check_documents, read_shape
-from longform.serving.replies import error_replies, json_reply
-from longform.serving.schemas import CoverageReply
+from longform.serving.answering import AnswerDesk
+from longform.serving.parsing import check_documents, read_shape
+from longform.serving.replies import error_replies, json_reply, request_body
+from longform.serving.schemas import CoverageReply, ForeignRequest
 from longform.types import Document, Prediction
 
 
-class ClassifyRequest(BaseModel):
+class ClassifyRequest(ForeignRequest):
     """One text or several. `truncate_prompt_tokens` is refused: nothing is cut here."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     input: StrictStr | list[StrictStr]
     """A text, or a list of texts."""
@@ -27,11 +25,6 @@ class ClassifyRequest(BaseModel):
     """Name of the model; null for the one that is served."""
     user: StrictStr | None = None
     """Of the caller's own use; not kept."""
-
-    @property
-    def evidence(self) -> bool:
-        """This shape has no place for it."""
-        return False
 
     def documents(self) -> list[Document]:
         """Return the texts in the order given."""
@@ -79,28 +72,22 @@ def parse_classify(body: bytes, limit: int) -> ClassifyRequest:
 
 def add_classify(app: FastAPI, desk: AnswerDesk) -> None:
     """Add the route to an application."""
-    content: dict[str, Any] = {
-        "schema": ClassifyRequest.model_json_schema(),
-        "examples": {"a document": {"value": {"input": "The court finds that ..."}}},
-    }
+    examples = {"a document": {"value": {"input": "The court finds that ..."}}}
 
     @app.post(
         "/v1/classify",
         summary="Classify documents, in the shape of vLLM",
         response_model=ClassifyReply,
         responses=error_replies(404),
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": content}}},
+        openapi_extra=request_body(ClassifyRequest, examples),
     )
     async def classify(request: Request) -> Response:
         def parse(body: bytes, limit: int) -> ClassifyRequest:
             asked = parse_classify(body, limit)
-            require_model(desk, asked.model)
+            desk.require_model(asked.model)
             return asked
 
-        answered = await desk.answer(request, parse)
-        if answered is None:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
-        _, answer = answered
+        _, answer = await desk.answer(request, parse)
         labels = desk.service.loaded_predictor().rule.labels
         used = sum(prediction.coverage.tokens_used for prediction in answer.predictions)
         reply = ClassifyReply(
@@ -114,22 +101,6 @@ def add_classify(app: FastAPI, desk: AnswerDesk) -> None:
             usage=UsageReply(prompt_tokens=used, total_tokens=used),
         )
         return json_reply(reply.model_dump_json())
-
-
-def require_model(desk: AnswerDesk, name: str | None, version: str | None = None) -> None:
-    """Refuse a model that is not served here.
-
-    Raises:
-        RequestError: 404.
-    """
-    served = desk.service
-    if name not in {None, served.name} or version not in {None, served.version}:
-        raise RequestError(
-            404,
-            "The model must be one that is served here.",
-            found=f"{str(name)[:60]!a}" + (f", version {version[:20]!a}" if version else ""),
-            fix=f"Ask for '{served.name}', version {served.version}.",
-        )
 
 
 def _classified(index: int, prediction: Prediction, labels: tuple[str, ...]) -> ClassifiedReply:

@@ -14,10 +14,9 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from longform import __version__
-from longform.serving.answering import CLIENT_CLOSED_REQUEST, AnswerDesk
-from longform.serving.classify import require_model
+from longform.serving.answering import AnswerDesk
 from longform.serving.open_inference_request import InferRequest, parse_infer
-from longform.serving.replies import error_replies, json_reply
+from longform.serving.replies import error_replies, json_reply, request_body
 from longform.serving.schemas import ErrorReply
 from longform.serving.service import Answer, ServiceState
 from longform.types import Prediction
@@ -67,7 +66,7 @@ def _add_server(app: FastAPI, desk: AnswerDesk) -> None:
     @app.get("/v2/models/{model}/versions/{version}/ready", responses=_NOT_FOUND | _UNWELL)
     async def model_ready(model: str, version: str | None = None) -> Response:
         """Tell whether one model takes work now."""
-        require_model(desk, model, version)
+        desk.require_model(model, version)
         return _json({"name": model, "ready": is_ready()}, 200 if is_ready() else 503)
 
 
@@ -76,7 +75,7 @@ def _add_model(app: FastAPI, desk: AnswerDesk) -> None:
     @app.get("/v2/models/{model}/versions/{version}", responses=_NOT_FOUND)
     async def metadata(model: str, version: str | None = None) -> Response:
         """Describe the tensors of a model."""
-        require_model(desk, model, version)
+        desk.require_model(model, version)
         outputs = [
             {"name": name, "datatype": datatype, "shape": [-1]}
             for name, (datatype, _) in _OUTPUTS.items()
@@ -94,29 +93,21 @@ def _add_model(app: FastAPI, desk: AnswerDesk) -> None:
 
 def _add_infer(app: FastAPI, desk: AnswerDesk) -> None:
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["The court finds ..."]}
-    content: dict[str, Any] = {
-        "schema": InferRequest.self_contained_schema(),
-        "examples": {"a document": {"value": {"inputs": [tensor]}}},
-    }
+    examples = {"a document": {"value": {"inputs": [tensor]}}}
     described: dict[str, Any] = {
         "responses": error_replies(404),
-        "openapi_extra": {
-            "requestBody": {"required": True, "content": {"application/json": content}}
-        },
+        "openapi_extra": request_body(InferRequest, examples),
     }
 
     @app.post("/v2/models/{model}/infer", **described)
     @app.post("/v2/models/{model}/versions/{version}/infer", **described)
     async def infer(request: Request, model: str, version: str | None = None) -> Response:
         """Classify documents; outputs are answered as JSON."""
-        require_model(desk, model, version)
+        desk.require_model(model, version)
         announced = request.headers.get(HEADER_LENGTH)
-        answered = await desk.answer(
+        asked, answer = await desk.answer(
             request, lambda body, limit: parse_infer(body, limit, announced, tuple(_OUTPUTS))
         )
-        if answered is None:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
-        asked, answer = answered
         reply = {
             "model_name": desk.service.name,
             "model_version": desk.service.version,

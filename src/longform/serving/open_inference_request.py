@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from longform.serving.parsing import RequestError, check_documents, read_shape
+from longform.serving.schemas import ForeignRequest
 from longform.types import Document
 
 _LENGTH_BYTES = 4
@@ -36,20 +37,13 @@ class InferOutput(BaseModel):
     parameters: dict[str, Any] = {}
 
 
-class InferRequest(BaseModel):
+class InferRequest(ForeignRequest):
     """Documents to classify."""
 
-    model_config = ConfigDict(extra="forbid")
-
     id: StrictStr | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: list[InferInput] = Field(min_length=1, max_length=1)
     outputs: list[InferOutput] | None = None
-
-    @property
-    def evidence(self) -> bool:
-        """This shape has no place for it."""
-        return False
 
     @property
     def output_names(self) -> list[str]:
@@ -59,15 +53,6 @@ class InferRequest(BaseModel):
     def documents(self) -> list[Document]:
         """Return the documents in the order given."""
         return [Document(str(index), text) for index, text in enumerate(self.inputs[0].data or ())]
-
-    @classmethod
-    def self_contained_schema(cls) -> dict[str, Any]:
-        """Return the JSON schema without references, as an OpenAPI body wants it."""
-        schema = cls.model_json_schema()
-        parts = schema.pop("$defs")
-        schema["properties"]["inputs"]["items"] = parts["InferInput"]
-        schema["properties"]["outputs"]["anyOf"][0]["items"] = parts["InferOutput"]
-        return schema
 
 
 def parse_infer(

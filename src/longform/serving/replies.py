@@ -1,12 +1,13 @@
-"""What the routes of every shape answer alike: JSON, and the errors that they document."""
+"""What the routes of every shape have alike: JSON, and how bodies and errors are documented."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastapi import Response
+from pydantic import BaseModel
 
-from longform.serving.schemas import ErrorReply
+from longform.serving.schemas import ErrorReply, request_schema
 
 _ERRORS = {
     400: "Not JSON in UTF-8.",
@@ -31,6 +32,17 @@ def error_replies(*further: int) -> dict[int | str, dict[str, Any]]:
     """
     codes = sorted({*_COMMON, *further})
     return {code: {"model": ErrorReply, "description": _ERRORS[code]} for code in codes}
+
+
+def request_body(shape: type[BaseModel], examples: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body that the route itself reads, for `openapi_extra`.
+
+    Args:
+        shape: The model that a body must fulfil.
+        examples: Bodies, under the names shown for them.
+    """
+    content = {"schema": request_schema(shape), "examples": examples}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def json_reply(content: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

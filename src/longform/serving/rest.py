@@ -14,14 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longform import __version__
 from longform.errors import InputError, LongformError
-from longform.serving.answering import CLIENT_CLOSED_REQUEST, AnswerDesk
+from longform.serving.answering import AnswerDesk, ClientLeftError
 from longform.serving.classify import add_classify
 from longform.serving.contract import Predictor
 from longform.serving.examples import REPLIES, REQUESTS
 from longform.serving.open_inference import add_open_inference
 from longform.serving.pages import add_pages
 from longform.serving.parsing import RequestError, parse_request
-from longform.serving.replies import error_replies, json_reply
+from longform.serving.replies import error_replies, json_reply, request_body
 from longform.serving.schemas import (
     BackendReply,
     ErrorReply,
@@ -30,10 +30,10 @@ from longform.serving.schemas import (
     InfoReply,
     ModelReply,
     PredictReply,
+    PredictRequest,
     TimingReply,
     build_labels,
     build_prediction,
-    request_schema,
 )
 from longform.serving.service import (
     BackendFailureError,
@@ -48,6 +48,9 @@ from longform.serving.text_embeddings_inference import (
     TEI_STATUS,
     add_text_embeddings_inference,
 )
+
+CLIENT_CLOSED_REQUEST = 499
+"""Status under which a request is counted whose client left before the answer (as in nginx)."""
 
 
 def create_app(service: PredictionService, settings: ServerSettings) -> FastAPI:
@@ -86,7 +89,6 @@ def create_app(service: PredictionService, settings: ServerSettings) -> FastAPI:
 
 def _add_prediction(app: FastAPI, desk: AnswerDesk) -> None:
     service, settings = desk.service, desk.settings
-    body = {"schema": request_schema(), "examples": REQUESTS}
     replies = {200: {"content": {"application/json": {"examples": REPLIES}}}, **error_replies()}
 
     @app.post(
@@ -94,13 +96,10 @@ def _add_prediction(app: FastAPI, desk: AnswerDesk) -> None:
         summary="Classify documents",
         response_model=PredictReply,
         responses=replies,
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": body}}},
+        openapi_extra=request_body(PredictRequest, REQUESTS),
     )
     async def predict(request: Request) -> Response:
-        answered = await desk.answer(request, parse_request)
-        if answered is None:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
-        asked, answer = answered
+        asked, answer = await desk.answer(request, parse_request)
         top_k = asked.parameters.top_k or settings.top_k
         reply = PredictReply(
             model=_describe_model(service),
@@ -167,8 +166,12 @@ def _add_error_replies(app: FastAPI) -> None:
         content = ErrorReply(error=message, error_type=error_type).model_dump_json()
         return json_reply(content, status, headers)
 
+    async def reply_to_nobody(_: Request, __: Exception) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
     for kind in (LongformError, HTTPException, Exception):
         app.add_exception_handler(kind, reply)
+    app.add_exception_handler(ClientLeftError, reply_to_nobody)
 
 
 def _describe_error(error: Exception) -> tuple[int, ErrorType, str, dict[str, str]]:

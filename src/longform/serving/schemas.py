@@ -108,10 +108,21 @@ class PredictRequest(BaseModel):
         ]
 
 
-def request_schema() -> dict[str, Any]:
+class ForeignRequest(BaseModel):
+    """A request in the shape of another server, none of which can ask for evidence."""
+
+    model_config = _FROM_CLIENTS
+
+    @property
+    def evidence(self) -> bool:
+        """Never."""
+        return False
+
+
+def request_schema(shape: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON schema of a request in one piece, without references."""
-    schema = PredictRequest.model_json_schema()
-    definitions = schema.pop("$defs")
+    schema = shape.model_json_schema()
+    definitions = schema.pop("$defs", {})
 
     def inline(node: Any) -> Any:
         if isinstance(node, list):

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, TypeAdapter
+from pydantic import Field, StrictBool, StrictStr, TypeAdapter
 
-from longform.serving.answering import CLIENT_CLOSED_REQUEST, AnswerDesk
+from longform.serving.answering import AnswerDesk
 from longform.serving.parsing import RequestError, check_documents, read_shape
-from longform.serving.replies import error_replies, json_reply
-from longform.serving.schemas import LabelScoreReply
+from longform.serving.replies import error_replies, json_reply, request_body
+from longform.serving.schemas import ForeignRequest, LabelScoreReply
 from longform.serving.service import Answer
 from longform.types import Document
 
@@ -27,10 +27,8 @@ _REPLY: TypeAdapter[list[LabelScoreReply] | list[list[LabelScoreReply]]] = TypeA
 )
 
 
-class TeiRequest(BaseModel):
+class TeiRequest(ForeignRequest):
     """A text, a pair of texts, or a batch of either."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     inputs: StrictStr | _Pair | list[_OneOrTwo]
     """A text; two texts, which are a pair; or a list of lists of one text or two."""
@@ -42,14 +40,9 @@ class TeiRequest(BaseModel):
     """Only false: answers are probabilities."""
 
     @property
-    def evidence(self) -> bool:
-        """This shape has no place for it."""
-        return False
-
-    @property
     def is_batch(self) -> bool:
         """Whether the answer is a list for each document."""
-        return isinstance(self.inputs, list) and not all(
+        return isinstance(self.inputs, list) and not any(
             isinstance(item, str) for item in self.inputs
         )
 
@@ -74,20 +67,15 @@ def parse_tei(body: bytes, limit: int) -> TeiRequest:
             found="raw_scores: true",
             fix="Leave 'raw_scores' out.",
         )
-    if asked.inputs == []:
-        check_documents([], limit)
     check_documents(asked.documents(), limit)
     return asked
 
 
 def add_text_embeddings_inference(app: FastAPI, desk: AnswerDesk) -> None:
     """Add the route to an application."""
-    content: dict[str, Any] = {
-        "schema": TeiRequest.model_json_schema(),
-        "examples": {
-            "a document": {"value": {"inputs": "The court finds that ..."}},
-            "several documents": {"value": {"inputs": [["The court ..."], ["This contract ..."]]}},
-        },
+    examples: dict[str, Any] = {
+        "a document": {"value": {"inputs": "The court finds that ..."}},
+        "several documents": {"value": {"inputs": [["The court ..."], ["This contract ..."]]}},
     }
 
     @app.post(
@@ -95,13 +83,10 @@ def add_text_embeddings_inference(app: FastAPI, desk: AnswerDesk) -> None:
         summary="Classify documents, in the shape of text-embeddings-inference",
         response_model=list[LabelScoreReply] | list[list[LabelScoreReply]],
         responses={code: reply for code, reply in error_replies(424).items() if code != 500},
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": content}}},
+        openapi_extra=request_body(TeiRequest, examples),
     )
     async def predict(request: Request) -> Response:
-        answered = await desk.answer(request, parse_tei)
-        if answered is None:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
-        asked, answer = answered
+        asked, answer = await desk.answer(request, parse_tei)
         scores = [
             [LabelScoreReply(label=one.label, score=one.score) for one in prediction.scores]
             for prediction in answer.predictions
