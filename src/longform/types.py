@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,11 +56,14 @@ class Segment:
         start: Character offset into the text as given.
         end: Character offset, exclusive: `text[start:end]` is the segment.
         token_ids: int32 `[tokens]`, as the encoder reads them: prefix and special tokens included.
+        new_tokens: Tokens of the text that no earlier segment holds: all but prefix, special
+            tokens and overlap.
     """
 
     start: int
     end: int
     token_ids: TokenIds
+    new_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ class Coverage:
     """How much of a document was read. Tokens are those of the text: no prefix, no special tokens.
 
     Attributes:
-        reason: What left tokens out (`selection`, `max_segments`); None when nothing was left out.
+        reason: What left tokens out (`selection`, `max_segments`, `deadline`, or `streaming` of an
+            answer before the last); None when nothing was left out.
         tokens_unknown: Tokens, of all, that stand for something the vocabulary does not have.
     """
 
@@ -101,6 +105,28 @@ class SegmentedDocument:
     segments: tuple[Segment, ...]
     positions: Floats
     coverage: Coverage
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the encoder reads, prefix and special tokens of every segment included."""
+        return sum(len(segment.token_ids) for segment in self.segments)
+
+    def first(self, count: int, reason: str) -> SegmentedDocument:
+        """Return the document as if only its first segments had been selected.
+
+        Args:
+            count: Segments to keep.
+            reason: Why, for the coverage.
+        """
+        kept = self.segments[:count]
+        coverage = replace(
+            self.coverage,
+            tokens_used=sum(segment.new_tokens for segment in kept),
+            segments_used=count,
+            truncated=True,
+            reason=reason,
+        )
+        return SegmentedDocument(kept, self.positions[:count], coverage)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

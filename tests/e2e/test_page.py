@@ -5,17 +5,30 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import uvicorn
 
 from longform.decision.rule import DecisionRule
+from longform.inference.neural import EncodedSegments
+from longform.serving.models import ModelRegistry
 from longform.serving.rest import create_app
 from longform.serving.server import bind
-from longform.serving.service import PredictionService
 from longform.serving.settings import ServerSettings
-from longform.types import Coverage, Document, Evidence, LabelScore, Prediction
+from longform.types import (
+    Coverage,
+    Document,
+    Evidence,
+    LabelScore,
+    Prediction,
+    Segment,
+    SegmentedDocument,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -37,6 +50,8 @@ DOCUMENT = "\n".join(
 
 SECOND = "原告主张被告𠮷违反了合同第三条的约定。" * 40
 THRESHOLDS = {LABELS[0]: 0.8, LABELS[1]: 0.35, LABELS[2]: 0.3, LABELS[8]: 0.002}
+CRASH, SLOW = 1, 2
+CODES = {"crash": CRASH, "slow": SLOW}
 EFFECTS = [0.002, 0.21, -0.004, 0.03, -0.12, 0.001, 0.0]
 
 
@@ -47,9 +62,13 @@ class SlicingPredictor:
     """
 
     backend_info = SimpleNamespace(name="stub", device="cpu", precision="fp32")
+    cache_statistics = None
+    devices = 1
+    is_available = True
 
     def __init__(self, kind="single"):
-        description = SimpleNamespace(text_pair=kind == "pair")
+        knobs = SimpleNamespace(segments=SimpleNamespace(segment_length=8))
+        description = SimpleNamespace(text_pair=kind == "pair", knobs=knobs)
         self.bundle = SimpleNamespace(digest="0123456789abcdef" * 4, description=description)
         self.rule = DecisionRule(LABELS)
         if kind == "multi":
@@ -64,12 +83,24 @@ class SlicingPredictor:
     def close(self):
         return None
 
-    def predict(self, texts, *, evidence=False):
-        return [self._answer(document) for document in texts]
+    def segment(self, documents):
+        return [_cut(document) for document in documents]
+
+    def encode_segments(self, segments):
+        if any(segment.token_ids[0] == CRASH for segment in segments):
+            raise RuntimeError("boom")
+        if any(segment.token_ids[0] == SLOW for segment in segments):
+            time.sleep(0.05)
+        count = len(segments)
+        return EncodedSegments(np.zeros((count, 1), dtype=np.float32), count, count)
+
+    def conclude(self, documents, readings, *, evidence=False, raw_scores=False):
+        return [
+            replace(self._answer(document), coverage=reading.document.coverage)
+            for document, reading in zip(documents, readings, strict=True)
+        ]
 
     def _answer(self, document: Document):
-        if document.text.startswith("crash"):
-            raise RuntimeError("boom")
         is_cut = document.text.startswith("truncated")
         stretches = [*_slices(document.text, 0, is_cut)]
         total, read = len(document.text), stretches[-1].end
@@ -102,6 +133,27 @@ class SlicingPredictor:
         return tuple(LabelScore(*entry) for entry in zip(LABELS, values, strict=True))
 
 
+def _cut(document):
+    """Cut a document as its answer tells; the first number of each segment steers the encoder."""
+    is_cut = document.text.startswith("truncated")
+    stretches = [*_slices(document.text, 0, is_cut)]
+    if document.text_pair is not None:
+        stretches += _slices(document.text_pair, 1, False)
+    code = next((code for word, code in CODES.items() if document.text.startswith(word)), 0)
+    segments = tuple(
+        Segment(one.start, one.end, np.full(8, code, dtype=np.int32), one.end - one.start)
+        for one in stretches
+    )
+    read = sum(one.new_tokens for one in segments)
+    total = len(document.text) + len(document.text_pair or "")
+    count = len(segments)
+    coverage = Coverage(
+        total, read, count * 4 if is_cut else count, count, is_cut,
+        "max_segments" if is_cut else None,
+    )  # fmt: skip
+    return SegmentedDocument(segments, np.zeros((count, 4), dtype=np.float32), coverage)
+
+
 def _slices(text, part, is_cut):
     read = len(text) // 4 if is_cut else len(text)
     count = min(20 if part == 0 else 5, read)
@@ -119,9 +171,10 @@ def addresses():
     for kind in ("single", "multi", "pair"):
         settings = ServerSettings(port=0)
         listener = bind(settings)
-        service = PredictionService(lambda kind=kind: SlicingPredictor(kind), name="contracts")
+        registry = ModelRegistry(lambda _, kind=kind: SlicingPredictor(kind))
+        service = registry.add("contracts", Path("bundle"))
         server = uvicorn.Server(
-            uvicorn.Config(create_app(service, settings), log_config=None, access_log=False)
+            uvicorn.Config(create_app(registry, settings), log_config=None, access_log=False)
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

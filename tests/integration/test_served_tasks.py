@@ -19,8 +19,9 @@ from longform.types import Document
 pytest.importorskip("fastapi", reason="needs the extra serve")
 from fastapi.testclient import TestClient
 
+from longform.serving.models import ModelRegistry
 from longform.serving.rest import create_app
-from longform.serving.service import PredictionService, ServiceState
+from longform.serving.service import ServiceState
 from longform.serving.settings import ServerSettings
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -116,10 +117,11 @@ def test_the_export_gives_the_logits_of_the_trained_model(trained):
 @pytest.fixture(scope="module")
 def served(trained):
     """A client of a server of the bundle, and a predictor of the same."""
-    service = PredictionService(lambda: load(trained.folder, "onnx"))
+    registry = ModelRegistry(lambda folder: load(folder, "onnx"))
+    service = registry.add("default", trained.folder)
     with (
         load(trained.folder, "onnx") as predictor,
-        TestClient(create_app(service, ServerSettings())) as client,
+        TestClient(create_app(registry, ServerSettings())) as client,
     ):
         assert service.wait_until_opened(60) is ServiceState.READY
         yield client, predictor

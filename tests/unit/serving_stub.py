@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+
+import numpy as np
 
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError
 from longform.inference.cache import CacheStatistics
-from longform.types import Coverage, Document, Evidence, LabelScore, Prediction
+from longform.inference.neural import EncodedSegments
+from longform.inference.scorer import Reading
+from longform.serving.failures import NotReadyError
+from longform.serving.models import ModelRegistry
+from longform.serving.service import ServiceState
+from longform.types import (
+    Coverage,
+    Document,
+    Evidence,
+    LabelScore,
+    Prediction,
+    Segment,
+    SegmentedDocument,
+)
 
 LABELS = ("contract", "judgment", "news")
 
 
+def codes(text: str) -> np.ndarray:
+    return np.array([ord(character) for character in text], dtype=np.int32)
+
+
 def expected_score(text: str) -> float:
     return 0.5 + (len(text) % 97) / 200
+
+
+def registry_of(load, name: str = "default", **settings) -> ModelRegistry:
+    """Return a registry with one model, opened by a function."""
+    registry = ModelRegistry(lambda _: load(), **settings)
+    registry.add(name, Path("bundle"))
+    return registry
+
+
+def wait_until_opened(registry: ModelRegistry, timeout: float = 5) -> ServiceState:
+    return registry.find().serving.service.wait_until_opened(timeout)
 
 
 class StubPredictor:
@@ -27,9 +60,14 @@ class StubPredictor:
 
     backend_info = SimpleNamespace(name="stub", device="cpu", precision="fp32")
     cache_statistics = CacheStatistics(hits=3, misses=5, entries=5, bytes=900)
+    devices = 1
+    is_available = True
+    segment_length = 1_000
+    seconds_per_batch = 0.0
 
     def __init__(self, *, text_pair: bool = False, multi_label: bool = False) -> None:
-        description = SimpleNamespace(text_pair=text_pair)
+        knobs = SimpleNamespace(segments=SimpleNamespace(segment_length=self.segment_length))
+        description = SimpleNamespace(text_pair=text_pair, knobs=knobs)
         self.bundle = SimpleNamespace(digest="d" * 64, description=description)
         self.rule = DecisionRule(LABELS)
         if multi_label:
@@ -38,6 +76,7 @@ class StubPredictor:
         self.started = threading.Event()
         self.release = threading.Event()
         self.seen: list[str] = []
+        self.batches: list[list[str]] = []
         self.calls: list[str] = []
         self.is_broken = False
 
@@ -52,19 +91,56 @@ class StubPredictor:
     def close(self) -> None:
         self.calls.append("close")
 
-    def predict(self, texts: Sequence[Document], *, evidence: bool = False) -> list[Prediction]:
-        self.seen.extend(document.text for document in texts)
-        for document in texts:
-            if document.text == "hold":
-                self.started.set()
-                assert self.release.wait(10)
-            if document.text == "crash":
-                raise RuntimeError("a secret passage of the document")
-            if document.text == "die":
-                raise SystemExit
+    def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
+        for document in documents:
             if document.text == "refuse":
                 raise InputError("The text must be readable.", found="refuse")
-        return [self._answer(document, evidence) for document in texts]
+        return [self._cut(document) for document in documents]
+
+    def _cut(self, document: Document) -> SegmentedDocument:
+        text, length = document.text, self.segment_length
+        segments = tuple(
+            Segment(start, min(start + length, len(text)), codes(text[start : start + length]))
+            for start in range(0, len(text), length)
+        )
+        coverage = _coverage(document)
+        if len(segments) > 1:
+            segments = tuple(replace(one, new_tokens=len(one.token_ids)) for one in segments)
+            coverage = Coverage(len(text), len(text), len(segments), len(segments))
+        positions = np.zeros((len(segments), 4), dtype=np.float32)
+        return SegmentedDocument(segments, positions, coverage)
+
+    def encode_segments(self, segments: Sequence[Segment]) -> EncodedSegments:
+        texts = ["".join(map(chr, segment.token_ids)) for segment in segments]
+        self.seen.extend(texts)
+        self.batches.append(texts)
+        for text in texts:
+            if text == "hold":
+                self.started.set()
+                assert self.release.wait(10)
+            if text == "crash":
+                raise RuntimeError("a secret passage of the document")
+            if text == "die":
+                raise SystemExit
+            if text == "away":
+                raise NotReadyError("The device must be there.", found="it is away")
+        time.sleep(self.seconds_per_batch)
+        tokens = sum(map(len, texts))
+        return EncodedSegments(np.zeros((len(texts), 1), dtype=np.float32), tokens, tokens)
+
+    def conclude(
+        self,
+        documents: Sequence[Document],
+        readings: Sequence[Reading],
+        *,
+        evidence: bool = False,
+        raw_scores: bool = False,
+    ) -> list[Prediction]:
+        answers = [self._answer(document, evidence) for document in documents]
+        return [
+            replace(answer, coverage=reading.document.coverage)
+            for answer, reading in zip(answers, readings, strict=True)
+        ]
 
     def _answer(self, document: Document, evidence: bool) -> Prediction:
         text = document.text

@@ -13,12 +13,11 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
-from serving_stub import StubPredictor, expected_score
+from serving_stub import StubPredictor, expected_score, registry_of, wait_until_opened
 
 from longform.errors import GateError, InputError
 from longform.serving.rest import create_app
 from longform.serving.server import bind, run
-from longform.serving.service import PredictionService
 from longform.serving.settings import ServerSettings
 
 
@@ -34,14 +33,12 @@ def serve(stub):
 
     def start(load=lambda: stub, **settings):
         limits = ServerSettings(**settings)
-        service = PredictionService(
-            load, name="demo", max_concurrent_requests=limits.max_concurrent_requests
-        )
-        client = TestClient(create_app(service, limits), raise_server_exceptions=False)
+        registry = registry_of(load, "demo", max_concurrent_requests=limits.max_concurrent_requests)
+        client = TestClient(create_app(registry, limits), raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)
-        service.wait_until_opened(5)
-        client.service = service
+        wait_until_opened(registry)
+        client.registry = registry
         return client
 
     yield start
@@ -78,7 +75,7 @@ def test_the_reply_has_the_fixed_shape(serve):
     }
     assert first["score"] == pytest.approx(expected_score("甲" * 10))
     assert second["score"] == pytest.approx(expected_score("乙" * 20))
-    assert set(content["timing_ms"]) == {"queue", "infer", "total"}
+    assert set(content["timing_ms"]) == {"tokenize", "queue", "infer", "total"}
 
 
 def test_evidence_comes_only_when_asked_for(serve):
@@ -104,9 +101,7 @@ def test_pairs_are_answered_with_the_text_that_each_stretch_is_of(serve):
     ("text_pair", "body", "found"),
     [
         (False, {"text": "a", "text_pair": "b"}, "document '0' has a second one"),
-        (False, {"inputs": ["a", {"text": "a", "text_pair": "b"}]}, "document '1' has a second"),
-        (True, {"inputs": ["a", "b"]}, "document '0' has one"),
-        (True, {"inputs": [{"text": "a", "text_pair": "b"}, "c"]}, "document '1' has one"),
+        (True, {"inputs": "a"}, "document '0' has one"),
     ],
 )
 def test_a_wrong_number_of_texts_is_422_with_the_rule_and_runs_nothing(
@@ -118,6 +113,21 @@ def test_a_wrong_number_of_texts_is_422_with_the_rule_and_runs_nothing(
     assert "This model judges" in reply.json()["error"]
     assert found in reply.json()["error"]
     assert predictor.seen == []
+
+
+def test_r77_each_document_of_a_list_has_its_answer_or_its_error_in_its_place(serve, stub):
+    bad = [{"text": "a", "text_pair": "b"}, " \n", "\ud800", "refuse", "nan", ""]
+    body = json.dumps({"inputs": ["x" * 5, *bad[:4], "y" * 7, bad[5]]})
+    reply = serve().post("/predict", content=body)
+    assert reply.status_code == 200
+    items = reply.json()["predictions"]
+    assert items[0]["score"] == pytest.approx(expected_score("x" * 5))
+    assert items[5]["score"] == pytest.approx(expected_score("y" * 7))
+    kinds = [items[index]["error_type"] for index in (1, 2, 3, 4, 6)]
+    assert kinds == ["validation", "empty", "validation", "validation", "empty"]
+    assert "document '1' has a second" in items[1]["error"]
+    assert "surrogate" in items[3]["error"]
+    assert sorted(stub.seen) == ["x" * 5, "y" * 7]
 
 
 def test_r87_labels_at_or_above_their_threshold_are_given(serve):
@@ -219,9 +229,15 @@ def test_r75_a_body_without_a_length_is_bounded_too(serve):
 
 def test_strict_refuses_what_was_not_read_as_a_whole(serve):
     assert serve().post("/predict", json={"text": "long"}).status_code == 200
-    reply = serve(strict=True).post("/predict", json={"inputs": ["short", "long"]})
-    assert reply.status_code == 413
-    assert "document 1: 40 of 100 tokens" in reply.json()["error"]
+    strict = serve(strict=True)
+    assert strict.post("/predict", json={"text": "long"}).status_code == 413
+    answer, refusal = strict.post("/predict", json={"inputs": ["short", "long"]}).json()[
+        "predictions"
+    ]
+    assert answer["label"] == "judgment"
+    assert "document 1: 40 of 100 tokens" in refusal["error"]
+    asked = {"text": "long", "parameters": {"strict": True}}
+    assert serve().post("/predict", json=asked).status_code == 413
     pairs = serve(lambda: StubPredictor(text_pair=True), strict=True)
     reply = pairs.post("/predict", json={"text": "short", "text_pair": "long"})
     assert reply.status_code == 413
@@ -259,8 +275,8 @@ def test_ready_says_why_not_until_the_model_is_there(serve, stub):
         assert gate.wait(5)
         return stub
 
-    service = PredictionService(load)
-    with TestClient(create_app(service, ServerSettings())) as client:
+    registry = registry_of(load)
+    with TestClient(create_app(registry, ServerSettings())) as client:
         reply = client.get("/health/ready")
         assert (reply.status_code, reply.json()["status"]) == (503, "starting")
         assert "loading" in reply.json()["reason"]
@@ -268,7 +284,7 @@ def test_ready_says_why_not_until_the_model_is_there(serve, stub):
         refused = client.post("/predict", json={"text": "a"})
         assert (refused.status_code, refused.json()["error_type"]) == (503, "unhealthy")
         gate.set()
-        service.wait_until_opened(5)
+        wait_until_opened(registry)
         reply = client.get("/health/ready")
         assert reply.status_code == 200
         assert reply.json()["backend"] == {"name": "stub", "device": "cpu", "precision": "fp32"}
@@ -294,9 +310,9 @@ def test_r84_each_request_is_counted_once_by_code(serve):
     assert found[("longform_requests_total", "500", "/predict")] == 1
     assert found[("longform_requests_total", "404", "other")] == 1
     assert found[("longform_request_duration_seconds_count", "/predict")] == 4
-    assert found[("longform_infer_duration_seconds_count",)] == 2
-    assert found[("longform_truncated_total",)] == 1
-    assert found[("longform_input_tokens_sum",)] == 101
+    assert found[("longform_infer_duration_seconds_count", "demo")] == 2
+    assert found[("longform_truncated_total", "demo", "max_segments")] == 1
+    assert found[("longform_input_tokens_sum", "demo")] == 101
     assert found[("longform_model_info", "stub", "d" * 64, "demo", "1")] == 1
 
 
@@ -338,10 +354,12 @@ def test_the_openapi_document_names_every_reply(serve):
     document = serve().get("/openapi.json").json()
     operation = document["paths"]["/predict"]["post"]
     assert set(operation["responses"]) == {
-        "200", "400", "408", "413", "422", "429", "500", "503"
+        "200", "400", "404", "408", "413", "422", "429", "500", "503"
     }  # fmt: skip
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    assert {"inputs", "text", "text_pair", "parameters", "evidence"} == set(schema["properties"])
+    assert set(schema["properties"]) == {
+        "inputs", "text", "text_pair", "model", "version", "parameters", "evidence"
+    }  # fmt: skip
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
     assert {"a document", "a pair of texts"} <= set(examples)
     examples = operation["responses"]["200"]["content"]["application/json"]["examples"]
@@ -363,20 +381,20 @@ def test_a_host_that_is_not_ours_is_named():
 def test_r73_waiting_work_of_a_client_that_left_is_dropped(stub):
     settings = ServerSettings(port=0)
     listener = bind(settings)
-    service = PredictionService(lambda: stub)
-    server = uvicorn.Server(uvicorn.Config(create_app(service, settings), log_config=None))
+    registry = registry_of(lambda: stub)
+    server = uvicorn.Server(uvicorn.Config(create_app(registry, settings), log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    service.wait_until_opened(5)
+    wait_until_opened(registry)
     held = socket.create_connection(listener.getsockname()[:2])
     leaving = socket.create_connection(listener.getsockname()[:2])
     with held, leaving:
         held.sendall(raw_request("hold"))
         assert stub.started.wait(5)
         leaving.sendall(raw_request("never read"))
-        wait_until(lambda: service.pending_requests == 2)
+        wait_until(lambda: registry.pending_requests == 2)
         leaving.close()
-        wait_until(lambda: service.pending_requests == 1)
+        wait_until(lambda: registry.pending_requests == 1)
         stub.release.set()
         assert held.recv(20).startswith(b"HTTP/1.1 200")
     server.should_exit = True
@@ -399,11 +417,11 @@ def wait_until(holds, seconds: float = 5.0) -> None:
 
 
 def test_r80_sigterm_ends_the_server_and_tells_the_caller(stub):
-    service = PredictionService(lambda: stub)
+    registry = registry_of(lambda: stub)
     addresses = []
 
     def stop_when_ready():
-        service.wait_until_opened(10)
+        wait_until_opened(registry, 10)
         os.kill(os.getpid(), signal.SIGTERM)
 
     stopper = threading.Thread(target=stop_when_ready)
@@ -412,7 +430,7 @@ def test_r80_sigterm_ends_the_server_and_tells_the_caller(stub):
         addresses.append(address)
         stopper.start()
 
-    assert run(service, ServerSettings(port=0), on_bound=bound) == signal.SIGTERM
+    assert run(registry, ServerSettings(port=0), on_bound=bound) == signal.SIGTERM
     stopper.join(5)
     assert addresses[0].startswith("http://127.0.0.1:")
     assert stub.calls[-1] == "close"
@@ -423,4 +441,4 @@ def test_run_raises_what_kept_the_model_from_starting():
         raise GateError("The bundle must be whole.", found="a changed byte")
 
     with pytest.raises(GateError, match="changed byte"):
-        run(PredictionService(load), ServerSettings(port=0))
+        run(registry_of(load), ServerSettings(port=0))

@@ -104,7 +104,6 @@ def test_r75_deep_nesting_is_400():
         ({"inputs": "a", "parameters": {"top_k": 0}}, "top_k"),
         ({"inputs": "a", "parameters": {"topk": 1}}, "did you mean 'top_k'"),
         ({"inputs": "a \ud800"}, "surrogate"),
-        ({"inputs": ["a", "\udfff"]}, "surrogate pair in document 1 at character 0"),
         ({"text": "a", "text_pair": "b\udfff"}, "the second text of document 0 at character 1"),
     ],
 )
@@ -124,14 +123,20 @@ def test_r76_batches_of_none_and_of_one_too_many():
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\u3000"])
-def test_r77_one_empty_text_refuses_the_whole_and_names_its_place(text):
-    error = refuse({"inputs": ["a", text]})
-    assert (error.status, error.error_type) == (422, "empty")
-    assert "document 1" in str(error)
+def test_r77_an_empty_text_of_a_list_has_its_error_in_its_place(text):
+    body = json.dumps({"inputs": ["a", text, "b", "\udfff"]}).encode()
+    faults = parse_request(body, 9).faults
+    assert {index: fault.error_type for index, fault in faults.items()} == {
+        1: "empty",
+        3: "validation",
+    }
+    assert "document 1 is" in str(faults[1])
+    assert "surrogate pair in document 3 at character 0" in str(faults[3])
+    assert refuse({"inputs": text}).error_type == "empty"
 
 
 def test_r77_an_empty_half_of_a_pair_is_named():
-    error = refuse({"inputs": [{"text": "a", "text_pair": "\t"}]})
+    error = refuse({"inputs": {"text": "a", "text_pair": "\t"}})
     assert (error.status, error.error_type) == (422, "empty")
     assert "the second text of document 0 is blank" in str(error)
     assert "the first text" in str(refuse({"text": "", "text_pair": "b"}))
@@ -173,7 +178,7 @@ def prediction(**changes) -> Prediction:
 
 
 def encoded(answer: Prediction, *, text_pair: bool = False, top_k: int | None = None):
-    timing = {"queue": 0, "infer": 0, "total": 0}
+    timing = {"tokenize": 0, "queue": 0, "infer": 0, "total": 0}
     model = {"name": "m", "version": "1", "digest": "d"}
     built = build_prediction(answer, top_k, text_pair=text_pair)
     reply = PredictReply(model=model, predictions=[built, built], timing_ms=timing)
@@ -226,7 +231,7 @@ def test_r27_warnings_travel_only_where_an_answer_is_doubtful():
         reply = PredictReply(
             model=ModelReply(name="m", version="1", digest="d"),
             predictions=[build_prediction(item, None, text_pair=False) for item in answers],
-            timing_ms=TimingReply(queue=0, infer=0, total=0),
+            timing_ms=TimingReply(tokenize=0, queue=0, infer=0, total=0),
         )
         content = json.loads(reply.encode())["predictions"]
         assert [

@@ -6,10 +6,9 @@ import json
 
 import pytest
 from fastapi.testclient import TestClient
-from serving_stub import StubPredictor, expected_score
+from serving_stub import StubPredictor, expected_score, registry_of, wait_until_opened
 
 from longform.serving.rest import create_app
-from longform.serving.service import PredictionService
 from longform.serving.settings import ServerSettings
 
 TEXTS = ["本院认为。", "The contract is void. 合同无效。"]
@@ -22,11 +21,11 @@ def stub():
 
 @pytest.fixture
 def client(stub):
-    service = PredictionService(lambda: stub, name="demo")
+    registry = registry_of(lambda: stub, "demo")
     settings = ServerSettings(max_client_batch_size=4)
-    with TestClient(create_app(service, settings), raise_server_exceptions=False) as opened:
-        service.wait_until_opened(5)
-        opened.service = service
+    with TestClient(create_app(registry, settings), raise_server_exceptions=False) as opened:
+        wait_until_opened(registry)
+        opened.registry = registry
         yield opened
         stub.release.set()
 
@@ -142,7 +141,7 @@ def test_a_model_that_is_not_served_is_404(client, path):
 
 
 def test_kserve_is_honest_while_the_server_stops(client):
-    client.service.drain()
+    client.registry.drain()
     assert client.get("/v2/health/ready").status_code == 503
     assert client.get("/v2/models/demo/ready").json() == {"name": "demo", "ready": False}
     assert infer(client, {"inputs": [tensor(TEXTS)]}).status_code == 503
@@ -199,7 +198,7 @@ def test_tei_reads_a_flat_list_of_two_as_a_pair(client):
         ({"inputs": ""}, 400, "empty"),
         ({"inputs": []}, 400, "empty"),
         ({"inputs": ["a", "b", "c"]}, 422, "validation"),
-        ({"inputs": "a", "raw_scores": True}, 422, "validation"),
+        ({"inputs": "a", "raw_scores": "yes"}, 422, "validation"),
         ({"inputs": [["a", "b", "c"]]}, 422, "validation"),
     ],
 )

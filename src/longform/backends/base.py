@@ -61,10 +61,17 @@ class Backend(ABC):
         token_budget: Padded tokens of an encoder batch that suit it: enough to fill its matrix
             units, few enough for the activations of a layer to stay in the cache.
         streams: Batches that run at once in `encode_all`.
+        devices: Calls that may run at once, each from a thread of its own.
     """
 
     token_budget = 4_096
     streams = 1
+    devices = 1
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a device takes batches now; one in this process always does."""
+        return True
 
     @property
     @abstractmethod

@@ -114,7 +114,7 @@ def _serve(bundle: Path, port: int, check: bool, test: Path, reporter: Reporter)
     if not check:
         typer.echo("\nOpen the page and paste a document of yours, or one of the test file.")
         settings = ServerSettings.model_validate({"port": port})
-        return run_server("default", bundle, "auto", settings, reporter)
+        return run_server({"default": bundle}, "auto", settings, reporter)
     return _probe(bundle, test)
 
 

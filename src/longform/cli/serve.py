@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from longform.cli.arguments import BackendName, CacheFolder, CacheMemory, cache_settings
+from longform.cli.server_flags import with_server_flags
 
 if TYPE_CHECKING:
     from longform.inference.cache import CacheSettings
@@ -15,49 +17,38 @@ if TYPE_CHECKING:
     from longform.serving.settings import ServerSettings
 
 
+@with_server_flags
 def serve(
     bundles: Annotated[
         list[str],
-        typer.Argument(metavar="[NAME=]BUNDLE", help="The bundle to serve; its name is 'default'."),
+        typer.Argument(
+            metavar="[NAME=]BUNDLE...", help="Bundles to serve; one without a name is 'default'."
+        ),
     ],
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on; 127.0.0.1, this machine alone.")
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 8000. 0 takes any free one.")] = None,
+    settings: dict[str, Any],
     backend: BackendName = "auto",
     cache_memory: CacheMemory = "256MB",
     cache_folder: CacheFolder = None,
-    strict: Annotated[
-        bool | None,
-        typer.Option("--strict", help="Answer 413 instead of reading a document in part."),
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="Scores in each answer; all by default.")
-    ] = None,
 ) -> None:
-    """Serve a bundle: POST /predict, health, metrics, and a page at /.
+    """Serve bundles: POST /predict, health, metrics, and a page at /.
 
     Every setting is also read from the environment as LONGFORM_<NAME>, such as LONGFORM_PORT.
     """
     from longform.extras import require
     from longform.reporting import ConsoleReporter
+    from longform.serving.settings import ServerSettings
 
     reporter = ConsoleReporter()
     for library in ("fastapi", "uvicorn", "prometheus_client"):
         require(library, "Serving")
-    from longform.serving.settings import ServerSettings
-
-    settings = ServerSettings.model_validate(
-        {"host": host, "port": port, "strict": strict, "top_k": top_k}
-    )
-    name, folder = _name_and_folder(bundles)
+    limits = ServerSettings.model_validate(settings)
     cache = cache_settings(cache_memory, cache_folder)
-    raise typer.Exit(run_server(name, folder, backend, settings, reporter, cache))
+    folders = dict(_names_and_folders(bundles))
+    raise typer.Exit(run_server(folders, backend, limits, reporter, cache))
 
 
 def run_server(
-    name: str,
-    folder: Path,
+    folders: dict[str, Path],
     backend: str,
     settings: ServerSettings,
     reporter: Reporter,
@@ -65,42 +56,60 @@ def run_server(
 ) -> int:
     """Serve until a signal comes.
 
+    Args:
+        folders: The bundle of each model, by the model's name.
+        backend: What they run on.
+        settings: Address and limits.
+        reporter: Told where the server is.
+        cache: Memory for segment vectors, of each model.
+
     Returns:
         The exit status: 128 and the number of the signal.
     """
     from longform.bundle import load_bundle
     from longform.inference.predictor import load
+    from longform.serving.models import ModelRegistry
     from longform.serving.server import run
-    from longform.serving.service import PredictionService
 
-    # A bad bundle is refused before the port is bound; the model itself loads behind it.
-    load_bundle(folder)
-    service = PredictionService(
-        lambda: load(folder, backend, reporter, cache),
-        name=name,
+    registry = ModelRegistry(
+        lambda folder: load(folder, backend, reporter, cache),
+        limits=settings.engine_limits,
         max_concurrent_requests=settings.max_concurrent_requests,
     )
+    for name, folder in folders.items():
+        # A bad bundle is refused before the port is bound; the model itself loads behind it.
+        load_bundle(folder)
+        registry.add(name, folder)
+    named = ", ".join(f"'{name}' from {folder}" for name, folder in folders.items())
     received = run(
-        service,
+        registry,
         settings,
         on_bound=lambda address: reporter.say(
-            f"Serving '{name}' from {folder} on {address}  (page at /, API at /docs, Ctrl-C ends)"
+            f"Serving {named} on {address}  (page at /, API at /docs, Ctrl-C ends)"
         ),
     )
     return 128 + received if received else 0
 
 
-def _name_and_folder(bundles: list[str]) -> tuple[str, Path]:
+def _names_and_folders(bundles: list[str]) -> Iterator[tuple[str, Path]]:
     from longform.errors import InputError
 
-    if len(bundles) > 1:
-        raise InputError(
-            "This version serves one bundle a process.",
-            found=f"{len(bundles)} bundles",
-            fix="Start one server for each, with different --port.",
-        )
-    name, separator, folder = bundles[0].partition("=")
+    seen: set[str] = set()
+    for bundle in bundles:
+        name, folder = _name_and_folder(bundle)
+        if name in seen:
+            raise InputError(
+                "Each model must have a name of its own.",
+                found=f"two are called '{name}'",
+                fix="Name them: longform serve contracts=BUNDLE news=BUNDLE.",
+            )
+        seen.add(name)
+        yield name, folder
+
+
+def _name_and_folder(bundle: str) -> tuple[str, Path]:
+    name, separator, folder = bundle.partition("=")
     # A path may hold an equals sign; a name does not look like a path.
-    if separator and not Path(bundles[0]).exists() and "/" not in name:
+    if separator and not Path(bundle).exists() and "/" not in name:
         return name, Path(folder)
-    return "default", Path(bundles[0])
+    return "default", Path(bundle)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,24 @@ from longform.inference.scorer import Reading, Scores
 from longform.shapes import ShapePlan
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
-from longform.types import Document, Floats, Segment, SegmentedDocument
+from longform.types import Document, Floats, Segment, SegmentBatch, SegmentedDocument
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedSegments:
+    """The vectors of segments and what they cost.
+
+    Attributes:
+        vectors: float32 `[segments, width]`.
+        tokens: Tokens that went through the encoder; those of cached segments did not.
+        padded_tokens: The same with the padding of their batches.
+        cached: Segments whose vectors were found.
+    """
+
+    vectors: Floats
+    tokens: int
+    padded_tokens: int
+    cached: int = 0
 
 
 class NeuralScorer:
@@ -88,10 +105,13 @@ class NeuralScorer:
     def encode(self, documents: Sequence[SegmentedDocument]) -> list[Floats]:
         """Return float32 `[segments, width]` for each document."""
         segments = [segment for document in documents for segment in document.segments]
-        encode = self._encode_segments if self.cache is None else self._encode_new
-        return split_by_document(encode(segments), documents)
+        return split_by_document(self.encode_segments(segments).vectors, documents)
 
-    def _encode_new(self, segments: Sequence[Segment]) -> Floats:
+    def encode_segments(self, segments: Sequence[Segment]) -> EncodedSegments:
+        """Encode segments of any documents, in batches of similar lengths."""
+        return self._encode(segments) if self.cache is None else self._encode_new(segments)
+
+    def _encode_new(self, segments: Sequence[Segment]) -> EncodedSegments:
         """Encode what the cache lacks, each content once."""
         assert self.cache is not None
         digests = [self.cache.digest(segment) for segment in segments]
@@ -101,22 +121,29 @@ class NeuralScorer:
             for digest, segment in zip(digests, segments, strict=True)
             if digest not in known
         }
+        tokens = padded_tokens = 0
         if missing:
-            encoded = self._encode_segments(list(missing.values()))
-            self.cache.store(list(missing), encoded)
-            known |= dict(zip(missing, encoded, strict=True))
-        return np.stack([known[digest] for digest in digests])
+            encoded = self._encode(list(missing.values()))
+            tokens, padded_tokens = encoded.tokens, encoded.padded_tokens
+            self.cache.store(list(missing), encoded.vectors)
+            known |= dict(zip(missing, encoded.vectors, strict=True))
+        vectors = np.stack([known[digest] for digest in digests])
+        return EncodedSegments(vectors, tokens, padded_tokens, len(segments) - len(missing))
 
-    def _encode_segments(self, segments: Sequence[Segment]) -> Floats:
-        """Return float32 `[segments, width]`, encoded in batches of similar lengths."""
+    def _encode(self, segments: Sequence[Segment]) -> EncodedSegments:
         backend, pad_id = self.backend, self.segmenter.tokenizer.pad_id
         rows = np.empty((len(segments), backend.info.vector_size), dtype=np.float32)
         lengths = [len(segment.token_ids) for segment in segments]
         packed = list(pack_segments(lengths, backend.token_budget, self.plan, backend.streams))
-        collated = (
-            collate_segments([segments[index] for index in batch], pad_id, self.plan)
-            for batch in packed
-        )
-        for batch, vectors in zip(packed, backend.encode_all(collated), strict=True):
+        padded_tokens = 0
+
+        def collate() -> Iterator[SegmentBatch]:
+            nonlocal padded_tokens
+            for batch in packed:
+                collated = collate_segments([segments[index] for index in batch], pad_id, self.plan)
+                padded_tokens += collated.input_ids.size
+                yield collated
+
+        for batch, vectors in zip(packed, backend.encode_all(collate()), strict=True):
             rows[batch] = vectors
-        return rows
+        return EncodedSegments(rows, sum(lengths), padded_tokens)

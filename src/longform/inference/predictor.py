@@ -8,19 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from longform.backends.base import BackendInfo
+from longform.backends.base import Backend, BackendInfo
 from longform.backends.choice import open_backend, shape_plan
 from longform.bundle import Bundle, load_bundle
 from longform.decision.evidence import leave_one_out
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
 from longform.inference.golden import check_golden
-from longform.inference.neural import NeuralScorer
+from longform.inference.neural import EncodedSegments, NeuralScorer
 from longform.inference.scorer import Reading, Scores
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
-from longform.types import Booleans, Coverage, Document, Floats, LabelScore, Prediction
+from longform.types import (
+    Booleans,
+    Coverage,
+    Document,
+    Floats,
+    LabelScore,
+    Prediction,
+    Segment,
+    SegmentedDocument,
+)
 
 _WINDOW_CHARACTERS = 400_000
 """Characters scored together in bulk work: enough to fill batches, little enough to hold."""
@@ -49,6 +58,16 @@ class Predictor:
         return self.scorer.backend.info
 
     @property
+    def devices(self) -> int:
+        """Batches that may be encoded at once, each called from a thread of its own."""
+        return self.scorer.backend.devices
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a device takes batches now."""
+        return self.scorer.backend.is_available
+
+    @property
     def cache_statistics(self) -> CacheStatistics | None:
         """What the cache of segment vectors did so far; None without one."""
         return None if self.scorer.cache is None else self.scorer.cache.statistics
@@ -72,18 +91,64 @@ class Predictor:
         if not documents:
             return []
         if evidence:
-            return self._explain(documents)
+            return self.conclude(documents, self.scorer.read(documents), evidence=True)
         return self.decide(documents, self.scorer.score(documents))
 
-    def decide(self, documents: Sequence[Document], scores: Scores) -> list[Prediction]:
-        """Turn scores into predictions."""
+    def decide(
+        self, documents: Sequence[Document], scores: Scores, *, raw_scores: bool = False
+    ) -> list[Prediction]:
+        """Turn scores into predictions.
+
+        Args:
+            documents: What was scored.
+            scores: Their logits and coverage.
+            raw_scores: Give logits as scores. Labels are decided by probabilities either way.
+        """
         probabilities = self.rule.probabilities(scores.logits)
+        shown = scores.logits if raw_scores else probabilities
         chosen = self.rule.chosen(probabilities) if self.rule.is_multi_label else None
         return [
             self._prediction(
-                document.id, probabilities[row], coverage, None if chosen is None else chosen[row]
+                document.id, shown[row], coverage, None if chosen is None else chosen[row]
             )
             for row, (document, coverage) in enumerate(zip(documents, scores.coverage, strict=True))
+        ]
+
+    def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
+        """Cut documents into segments; see `NeuralScorer.segment`."""
+        return self.scorer.segment(documents)
+
+    def encode_segments(self, segments: Sequence[Segment]) -> EncodedSegments:
+        """Encode segments of any documents; see `NeuralScorer.encode_segments`."""
+        return self.scorer.encode_segments(segments)
+
+    def conclude(
+        self,
+        documents: Sequence[Document],
+        readings: Sequence[Reading],
+        *,
+        evidence: bool = False,
+        raw_scores: bool = False,
+    ) -> list[Prediction]:
+        """Answer documents whose segments have been encoded, as a whole or in part.
+
+        Args:
+            documents: The documents.
+            readings: What was read of each.
+            evidence: Also tell how much the answer rests on each part of the text.
+            raw_scores: Give logits as scores.
+        """
+        logits = self.scorer.score_readings(
+            [reading.vectors for reading in readings],
+            [reading.document.positions for reading in readings],
+        )
+        coverage = tuple(reading.document.coverage for reading in readings)
+        predictions = self.decide(documents, Scores(logits, coverage), raw_scores=raw_scores)
+        if not evidence:
+            return predictions
+        return [
+            self._with_evidence(prediction, reading)
+            for prediction, reading in zip(predictions, readings, strict=True)
         ]
 
     def iterate_scores(
@@ -144,19 +209,6 @@ class Predictor:
     ) -> None:
         self.close()
 
-    def _explain(self, documents: list[Document]) -> list[Prediction]:
-        readings = self.scorer.read(documents)
-        logits = self.scorer.score_readings(
-            [reading.vectors for reading in readings],
-            [reading.document.positions for reading in readings],
-        )
-        coverage = tuple(reading.document.coverage for reading in readings)
-        predictions = self.decide(documents, Scores(logits, coverage))
-        return [
-            self._with_evidence(prediction, reading)
-            for prediction, reading in zip(predictions, readings, strict=True)
-        ]
-
     def _with_evidence(self, prediction: Prediction, reading: Reading) -> Prediction:
         evidence = leave_one_out(
             reading.document, reading.vectors, self.scorer.score_readings, self.rule
@@ -181,7 +233,7 @@ class Predictor:
 
 def load(
     folder: str | Path | Bundle,
-    backend: str = "auto",
+    backend: str | Backend = "auto",
     reporter: Reporter | None = None,
     cache: CacheSettings | None = None,
 ) -> Predictor:
@@ -189,7 +241,8 @@ def load(
 
     Args:
         folder: A bundle, as `longform train` writes it; or one that was verified before.
-        backend: `onnx`, `openvino`, `torch`, or `auto` for the fastest on this machine.
+        backend: `onnx`, `openvino`, `torch`, or `auto` for the fastest on this machine; or one that
+            is open already.
         reporter: Told when backends are measured.
         cache: Keep the vectors of segments for texts that grow or repeat passages; None keeps none.
 
@@ -201,7 +254,7 @@ def load(
     bundle = folder if isinstance(folder, Bundle) else load_bundle(Path(folder))
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
-    opened = open_backend(bundle, backend, reporter)
+    opened = backend if isinstance(backend, Backend) else open_backend(bundle, backend, reporter)
     scorer = NeuralScorer(
         segmenter,
         opened,

@@ -1,19 +1,29 @@
-"""From a request on the wire to an answer: the way that every HTTP shape shares."""
+"""From a request on the wire to an answer: the way that every front door shares."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 from fastapi import Request
 
+from longform.errors import LongformError
+from longform.serving.bodies import read_body
+from longform.serving.comparing import Comparing
+from longform.serving.jobs import Answer, JobOptions, Progress
+from longform.serving.models import ModelRegistry
 from longform.serving.parsing import RequestError
-from longform.serving.service import Answer, PredictionService
+from longform.serving.service import PredictionService
 from longform.serving.settings import ServerSettings
 from longform.serving.telemetry import Telemetry
-from longform.types import Document
+from longform.types import Document, Prediction
+
+_PARSED_AT_ONCE = 32_768
+"""Larger bodies are parsed in a thread: many megabytes would hold up the health checks."""
 
 
 class ClientLeftError(Exception):
@@ -24,107 +34,206 @@ class Asked(Protocol):
     """What every shape of a request comes down to."""
 
     @property
-    def evidence(self) -> bool:
-        """Whether evidence is wanted."""
+    def model_name(self) -> str | None:
+        """The model asked for; None for the first one."""
+        ...
+
+    @property
+    def model_version(self) -> str | None:
+        """The version asked for; None for the one that serves."""
+        ...
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether a document that would be read in part is refused."""
+        ...
+
+    @property
+    def faults(self) -> Mapping[int, LongformError]:
+        """What is wrong with documents of a batch that is answered item by item."""
         ...
 
     def documents(self) -> Sequence[Document]:
         """Return the documents in the order given."""
         ...
 
+    def options(self) -> JobOptions:
+        """Return what is wanted beside the answer."""
+        ...
+
 
 AskedT = TypeVar("AskedT", bound=Asked)
 
 
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[AskedT]):
+    """A request that was answered.
+
+    Attributes:
+        asked: The request.
+        answer: Its answer.
+        service: The version that gave it.
+    """
+
+    asked: AskedT
+    answer: Answer
+    service: PredictionService
+
+
 class AnswerDesk:
-    """Takes requests of any shape to the service and back.
+    """Takes requests of any shape to a model and back.
 
     Args:
-        service: What answers.
+        registry: The models.
         settings: Limits of the requests.
         telemetry: Counts what was answered.
     """
 
     def __init__(
-        self, service: PredictionService, settings: ServerSettings, telemetry: Telemetry
+        self, registry: ModelRegistry, settings: ServerSettings, telemetry: Telemetry
     ) -> None:
-        self.service = service
+        self.registry = registry
         self.settings = settings
         self.telemetry = telemetry
-
-    def require_model(self, name: str | None, version: str | None = None) -> None:
-        """Refuse a model that is not served here.
-
-        Raises:
-            RequestError: 404.
-        """
-        served = self.service
-        if name not in {None, served.name} or version not in {None, served.version}:
-            raise RequestError(
-                404,
-                "The model must be one that is served here.",
-                found=f"{str(name)[:60]!a}" + (f", version {version[:20]!a}" if version else ""),
-                fix=f"Ask for '{served.name}', version {served.version}.",
-            )
+        self._comparing = Comparing(registry)
 
     async def answer(
         self, request: Request, parse: Callable[[bytes, int], AskedT]
-    ) -> tuple[AskedT, Answer]:
+    ) -> Answered[AskedT]:
         """Read a body, have its documents answered, and count them.
 
         Args:
             request: Its body is read here, within the limits of the server.
             parse: Reads the body, given the most documents that a request may hold.
 
-        Returns:
-            What was asked and the answer.
-
         Raises:
             ClientLeftError: Nobody waits for the answer any more.
             RequestError: The body cannot be read, or `strict` forbids the answer.
-            NotReadyError: The service does not take work now.
-            OverloadedError: All permits are taken.
+            UnknownModelError: The model is not served.
+            NotReadyError: The model does not take work now.
+            OverloadedError: All permits are taken, or too much is waiting.
         """
-        with self.service.permit():
-            body = await _read_body(request, self.settings)
-            # In a thread: checking a body of many megabytes would hold up the health checks.
-            asked = await asyncio.to_thread(parse, body, self.settings.max_client_batch_size)
-            future = self.service.submit(asked.documents(), evidence=asked.evidence)
-            answer = await _wait_for_answer(request, future)
-        self.telemetry.observe_answer(answer)
-        if self.settings.strict:
-            _refuse_truncated(answer)
-        return asked, answer
+        with self.registry.permit():
+            asked = await self._read(request, parse)
+            with self.registry.lease(asked.model_name, asked.model_version) as service:
+                future = self.submit(service, asked)
+                answer = await _wait_for_answer(request, future)
+                return self._hand_out(asked, answer, service)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, request: Request, parse: Callable[[bytes, int], AskedT]
+    ) -> AsyncIterator[tuple[AskedT, PredictionService, ProgressStream]]:
+        """Like `answer`, with what is known on the way; see `ProgressStream`."""
+        with self.registry.permit():
+            asked = await self._read(request, parse)
+            with self.registry.lease(asked.model_name, asked.model_version) as service:
+                stream = ProgressStream()
+                future = self.submit(service, asked, on_progress=stream.put)
+                stream.follow(future)
+                try:
+                    yield asked, service, stream
+                finally:
+                    future.cancel()
+
+    async def answer_asked(self, asked: AskedT) -> Answered[AskedT]:
+        """Answer a request that was read before; cancelling drops what has not been encoded."""
+        with (
+            self.registry.permit(),
+            self.registry.lease(asked.model_name, asked.model_version) as service,
+        ):
+            answer = await asyncio.wrap_future(self.submit(service, asked))
+            return self._hand_out(asked, answer, service)
+
+    def submit(
+        self,
+        service: PredictionService,
+        asked: Asked,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Future[Answer]:
+        """Queue what a request asks for."""
+        options = asked.options()
+        if on_progress is not None:
+            options = replace(options, on_progress=on_progress)
+        documents = asked.documents()
+        future = service.submit(documents, options, asked.faults)
+        self._comparing.watch(service, documents, future)
+        return future
+
+    def _hand_out(
+        self, asked: AskedT, answer: Answer, service: PredictionService
+    ) -> Answered[AskedT]:
+        self.telemetry.observe_answer(service, answer)
+        return Answered(asked, self.judge(asked, answer), service)
+
+    def judge(self, asked: Asked, answer: Answer) -> Answer:
+        """Replace what `strict` forbids by what it says."""
+        if not (self.settings.strict or asked.is_strict):
+            return answer
+        outcomes = [
+            _refusal(index, outcome)
+            if isinstance(outcome, Prediction) and outcome.coverage.truncated
+            else outcome
+            for index, outcome in enumerate(answer.outcomes)
+        ]
+        return replace(answer, outcomes=outcomes)
+
+    async def _read(self, request: Request, parse: Callable[[bytes, int], AskedT]) -> AskedT:
+        body = await read_body(request, self.settings)
+        if len(body) <= _PARSED_AT_ONCE:
+            return parse(body, self.settings.max_client_batch_size)
+        return await asyncio.to_thread(parse, body, self.settings.max_client_batch_size)
 
 
-async def _read_body(request: Request, settings: ServerSettings) -> bytes:
-    """Read no more than the limit, for no longer than the time-out."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > settings.payload_limit:
-        raise _too_large(f"{int(announced):,} bytes", settings)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(settings.body_timeout):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > settings.payload_limit:
-                    raise _too_large("more", settings)
-    except TimeoutError as error:
-        raise RequestError(
-            408,
-            f"The request body must arrive within {settings.body_timeout:g} s.",
-            found=f"{len(body):,} bytes until then",
-        ) from error
-    return bytes(body)
+class ProgressStream:
+    """What is known of a request so far, for one reader on the event loop.
 
+    A reader that is slower than the model misses what was overtaken: of each document there is
+    only the newest answer.
+    """
 
-def _too_large(found: str, settings: ServerSettings) -> RequestError:
-    return RequestError(
-        413,
-        f"A request body may hold {settings.payload_limit:,} bytes.",
-        found=found,
-        fix="Send fewer documents at once, or raise --payload-limit on the server.",
-    )
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._newest: dict[int, Progress] = {}
+        self._changed = asyncio.Event()
+        self._answer: asyncio.Future[Answer] = self._loop.create_future()
+
+    def put(self, progress: Progress) -> None:
+        """Take note of progress; called on any thread."""
+        self._loop.call_soon_threadsafe(self._note, progress)
+
+    def follow(self, future: Future[Answer]) -> None:
+        """Take the final answer from a future."""
+        self._answer = asyncio.wrap_future(future, loop=self._loop)
+        self._answer.add_done_callback(lambda _: self._changed.set())
+
+    async def next_progress(self, timeout: float) -> list[Progress] | None:
+        """Wait for news: one item per document that moved; None when the answer is there.
+
+        Raises:
+            TimeoutError: Nothing happened for so long.
+        """
+        while True:
+            self._changed.clear()
+            if self._newest:
+                news, self._newest = list(self._newest.values()), {}
+                return news
+            if self._answer.done():
+                return None
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+
+    async def answer(self) -> Answer:
+        """Return the answer.
+
+        Raises:
+            LongformError: There is none.
+        """
+        return await self._answer
+
+    def _note(self, progress: Progress) -> None:
+        self._newest[progress.index] = progress
+        self._changed.set()
 
 
 async def _wait_for_answer(request: Request, future: Future[Answer]) -> Answer:
@@ -147,14 +256,12 @@ async def _wait_for_disconnect(request: Request) -> None:
         continue
 
 
-def _refuse_truncated(answer: Answer) -> None:
-    for index, prediction in enumerate(answer.predictions):
-        coverage = prediction.coverage
-        if coverage.truncated:
-            raise RequestError(
-                413,
-                "This server answers only when a document is read as a whole (--strict).",
-                found=f"document {index}: {coverage.tokens_used:,} of {coverage.tokens_total:,} "
-                f"tokens would be read ({coverage.reason})",
-                fix="Send a shorter document, or use a model that reads every segment.",
-            )
+def _refusal(index: int, prediction: Prediction) -> RequestError:
+    coverage = prediction.coverage
+    return RequestError(
+        413,
+        "A document must be read as a whole (strict).",
+        found=f"document {index}: {coverage.tokens_used:,} of {coverage.tokens_total:,} tokens "
+        f"would be read ({coverage.reason})",
+        fix="Send a shorter document, or use a model that reads every segment.",
+    )

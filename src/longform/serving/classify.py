@@ -26,6 +26,11 @@ class ClassifyRequest(ForeignRequest):
     user: StrictStr | None = None
     """Of the caller's own use; not kept."""
 
+    @property
+    def model_name(self) -> str | None:
+        """The model asked for."""
+        return self.model
+
     def documents(self) -> list[Document]:
         """Return the texts in the order given."""
         texts = [self.input] if isinstance(self.input, str) else self.input
@@ -82,21 +87,17 @@ def add_classify(app: FastAPI, desk: AnswerDesk) -> None:
         openapi_extra=request_body(ClassifyRequest, examples),
     )
     async def classify(request: Request) -> Response:
-        def parse(body: bytes, limit: int) -> ClassifyRequest:
-            asked = parse_classify(body, limit)
-            desk.require_model(asked.model)
-            return asked
-
-        _, answer = await desk.answer(request, parse)
-        labels = desk.service.loaded_predictor().rule.labels
-        used = sum(prediction.coverage.tokens_used for prediction in answer.predictions)
+        answered = await desk.answer(request, parse_classify)
+        predictions = answered.answer.predictions
+        labels = answered.service.loaded_predictor().rule.labels
+        used = sum(prediction.coverage.tokens_used for prediction in predictions)
         reply = ClassifyReply(
             id=f"classify-{uuid.uuid4().hex}",
             created=int(time.time()),
-            model=desk.service.name,
+            model=answered.service.name,
             data=[
                 _classified(index, prediction, labels)
-                for index, prediction in enumerate(answer.predictions)
+                for index, prediction in enumerate(predictions)
             ],
             usage=UsageReply(prompt_tokens=used, total_tokens=used),
         )

@@ -9,7 +9,9 @@ from longform.backends.base import BackendInfo
 from longform.bundle import BundleDescription
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics
-from longform.types import Document, Prediction
+from longform.inference.neural import EncodedSegments
+from longform.inference.scorer import Reading
+from longform.types import Document, Prediction, Segment, SegmentedDocument
 
 
 class ServedBundle(Protocol):
@@ -49,8 +51,37 @@ class Predictor(Protocol):
         """What the cache of segment vectors did so far; None without one."""
         ...
 
-    def predict(self, texts: Sequence[Document], *, evidence: bool = False) -> list[Prediction]:
-        """Answer each document, in order."""
+    @property
+    def devices(self) -> int:
+        """Batches that may run at once, each called from a thread of its own."""
+        ...
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a device takes batches now; one in this process always does."""
+        ...
+
+    def segment(self, documents: Sequence[Document]) -> Sequence[SegmentedDocument]:
+        """Cut documents into segments, of which each has one at least.
+
+        Raises:
+            InputError: A document cannot be read.
+        """
+        ...
+
+    def encode_segments(self, segments: Sequence[Segment]) -> EncodedSegments:
+        """Encode segments of any documents."""
+        ...
+
+    def conclude(
+        self,
+        documents: Sequence[Document],
+        readings: Sequence[Reading],
+        *,
+        evidence: bool = False,
+        raw_scores: bool = False,
+    ) -> list[Prediction]:
+        """Answer documents, in order, from what was read of them."""
         ...
 
     def warm_up(self) -> None:

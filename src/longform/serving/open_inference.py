@@ -15,14 +15,14 @@ from fastapi import FastAPI, Request, Response
 
 from longform import __version__
 from longform.serving.answering import AnswerDesk
+from longform.serving.models import ModelRegistry
 from longform.serving.open_inference_request import InferRequest, parse_infer
 from longform.serving.replies import error_replies, json_reply, request_body
 from longform.serving.schemas import ErrorReply
-from longform.serving.service import Answer, ServiceState
 from longform.types import Prediction
 
 HEADER_LENGTH = "inference-header-content-length"
-_OUTPUTS: dict[str, tuple[str, Callable[[Prediction], str | float]]] = {
+OUTPUTS: dict[str, tuple[str, Callable[[Prediction], str | float]]] = {
     "label": ("BYTES", lambda prediction: prediction.label),
     "score": ("FP32", lambda prediction: prediction.score),
     "coverage": (
@@ -42,10 +42,7 @@ def add_open_inference(app: FastAPI, desk: AnswerDesk) -> None:
 
 
 def _add_server(app: FastAPI, desk: AnswerDesk) -> None:
-    service = desk.service
-
-    def is_ready() -> bool:
-        return service.is_alive and service.state is ServiceState.READY
+    registry = desk.registry
 
     @app.get("/v2")
     async def server() -> Response:
@@ -55,19 +52,23 @@ def _add_server(app: FastAPI, desk: AnswerDesk) -> None:
     @app.get("/v2/health/live", responses=_UNWELL)
     async def live() -> Response:
         """Tell whether the process is worth keeping."""
-        return _json({"live": service.is_alive}, 200 if service.is_alive else 503)
+        is_alive = registry.is_alive
+        return _json({"live": is_alive}, 200 if is_alive else 503)
 
     @app.get("/v2/health/ready", responses=_UNWELL)
     async def ready() -> Response:
         """Tell whether the model takes work now."""
-        return _json({"ready": is_ready()}, 200 if is_ready() else 503)
+        is_ready = registry.is_ready
+        return _json({"ready": is_ready}, 200 if is_ready else 503)
 
     @app.get("/v2/models/{model}/ready", responses=_NOT_FOUND | _UNWELL)
     @app.get("/v2/models/{model}/versions/{version}/ready", responses=_NOT_FOUND | _UNWELL)
     async def model_ready(model: str, version: str | None = None) -> Response:
         """Tell whether one model takes work now."""
-        desk.require_model(model, version)
-        return _json({"name": model, "ready": is_ready()}, 200 if is_ready() else 503)
+        served = registry.find(model)
+        loaded = served.serving if version is None else served.choose(version)
+        is_ready = loaded.service.is_ready
+        return _json({"name": model, "ready": is_ready}, 200 if is_ready else 503)
 
 
 def _add_model(app: FastAPI, desk: AnswerDesk) -> None:
@@ -75,20 +76,7 @@ def _add_model(app: FastAPI, desk: AnswerDesk) -> None:
     @app.get("/v2/models/{model}/versions/{version}", responses=_NOT_FOUND)
     async def metadata(model: str, version: str | None = None) -> Response:
         """Describe the tensors of a model."""
-        desk.require_model(model, version)
-        outputs = [
-            {"name": name, "datatype": datatype, "shape": [-1]}
-            for name, (datatype, _) in _OUTPUTS.items()
-        ]
-        return _json(
-            {
-                "name": desk.service.name,
-                "versions": [desk.service.version],
-                "platform": "longform",
-                "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
-                "outputs": outputs,
-            }
-        )
+        return _json(describe_model(desk.registry, model, version))
 
 
 def _add_infer(app: FastAPI, desk: AnswerDesk) -> None:
@@ -103,22 +91,50 @@ def _add_infer(app: FastAPI, desk: AnswerDesk) -> None:
     @app.post("/v2/models/{model}/versions/{version}/infer", **described)
     async def infer(request: Request, model: str, version: str | None = None) -> Response:
         """Classify documents; outputs are answered as JSON."""
-        desk.require_model(model, version)
+        desk.registry.find(model)
         announced = request.headers.get(HEADER_LENGTH)
-        asked, answer = await desk.answer(
-            request, lambda body, limit: parse_infer(body, limit, announced, tuple(_OUTPUTS))
-        )
+
+        def parse(body: bytes, limit: int) -> InferRequest:
+            asked = parse_infer(body, limit, announced, tuple(OUTPUTS))
+            return asked.addressed_to(model, version)
+
+        answered = await desk.answer(request, parse)
+        asked, predictions = answered.asked, answered.answer.predictions
         reply = {
-            "model_name": desk.service.name,
-            "model_version": desk.service.version,
-            "outputs": [_output(name, answer) for name in asked.output_names or _OUTPUTS],
+            "model_name": answered.service.name,
+            "model_version": answered.service.version,
+            "outputs": [_output(name, predictions) for name in asked.output_names or OUTPUTS],
         }
         return _json(reply if asked.id is None else {**reply, "id": asked.id})
 
 
-def _output(name: str, answer: Answer) -> dict[str, Any]:
-    datatype, value = _OUTPUTS[name]
-    data = [value(prediction) for prediction in answer.predictions]
+def describe_model(
+    registry: ModelRegistry, name: str, version: str | None = None
+) -> dict[str, Any]:
+    """Describe the tensors of a model, in the words of the protocol.
+
+    Raises:
+        UnknownModelError: It is not served.
+    """
+    model = registry.find(name)
+    if version is not None:
+        model.choose(version)
+    outputs = [
+        {"name": output, "datatype": datatype, "shape": [-1]}
+        for output, (datatype, _) in OUTPUTS.items()
+    ]
+    return {
+        "name": model.name,
+        "versions": list(model.versions),
+        "platform": "longform",
+        "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": outputs,
+    }
+
+
+def _output(name: str, predictions: list[Prediction]) -> dict[str, Any]:
+    datatype, value = OUTPUTS[name]
+    data = [value(prediction) for prediction in predictions]
     return {"name": name, "shape": [len(data)], "datatype": datatype, "data": data}
 
 

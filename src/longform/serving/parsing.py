@@ -70,7 +70,10 @@ def parse_request(body: bytes, max_client_batch_size: int) -> PredictRequest:
             found="; ".join(_describe(fault) for fault in faults[:_FAULTS_SHOWN]),
             fix="See /docs for the shape of a request.",
         ) from error
-    _check_texts(request.documents())
+    unreadable = find_faults(request.documents())
+    if unreadable and not request.is_batch:
+        raise unreadable[0]
+    request.faults.update(unreadable)
     return request
 
 
@@ -105,7 +108,8 @@ def check_documents(documents: Sequence[Document], limit: int) -> None:
         RequestError: 422; the message names positions and never repeats a document.
     """
     _check_count(len(documents), limit)
-    _check_texts(documents)
+    for fault in find_faults(documents).values():
+        raise fault
 
 
 def _parse_json(body: bytes) -> Any:
@@ -164,33 +168,42 @@ def _check_count(documents: int, limit: int) -> None:
         )
 
 
-def _check_texts(documents: Sequence[Document]) -> None:
+def find_faults(documents: Sequence[Document]) -> dict[int, RequestError]:
+    """Return what is wrong with texts, by their places; empty for most requests."""
+    faults: dict[int, RequestError] = {}
     for index, document in enumerate(documents):
-        if document.text_pair is None:
-            _check_text(document.text, f"document {index}")
-        else:
-            _check_text(document.text, f"the first text of document {index}")
-            _check_text(document.text_pair, f"the second text of document {index}")
+        texts = {f"document {index}": document.text}
+        if document.text_pair is not None:
+            texts = {
+                f"the first text of document {index}": document.text,
+                f"the second text of document {index}": document.text_pair,
+            }
+        for place, text in texts.items():
+            fault = _fault(text, place)
+            if fault is not None:
+                faults.setdefault(index, fault)
+    return faults
 
 
-def _check_text(text: str, place: str) -> None:
-    if not text.strip():
-        raise RequestError(
+def _fault(text: str, place: str) -> RequestError | None:
+    if not text or text.isspace():
+        return RequestError(
             422,
             "A text must hold more than white space.",
             found=f"{place} is {'blank' if text else 'empty'}",
-            fix="Leave the document out: the whole request was refused, so no answer is misplaced.",
+            fix="Leave the document out, or give its text.",
             error_type="empty",
         )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise RequestError(
+        return RequestError(
             422,
             "A text must be Unicode.",
             found=f"half of a surrogate pair in {place} at character {error.start}",
             fix="Send the whole pair, or leave the character out.",
-        ) from error
+        )
+    return None
 
 
 def _describe(fault: Any) -> str:

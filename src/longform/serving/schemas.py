@@ -5,7 +5,7 @@ Knows no HTTP library: `rest` carries these shapes, and other front doors may.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -13,6 +13,7 @@ from pydantic import (
     Discriminator,
     Field,
     FiniteFloat,
+    PrivateAttr,
     StrictBool,
     StrictInt,
     StrictStr,
@@ -22,6 +23,9 @@ from pydantic import (
 
 from longform.config import ProblemType
 from longform.decision.rule import DecisionRule
+from longform.errors import LongformError
+from longform.serving.jobs import JobOptions, Weight
+from longform.serving.service import PredictionService
 from longform.types import Document, LabelScore, Prediction
 
 ErrorType = Literal["validation", "overloaded", "unhealthy", "backend", "empty"]
@@ -36,6 +40,17 @@ class PredictParameters(BaseModel):
 
     top_k: Annotated[StrictInt, Field(ge=1)] | None = None
     """Most labels in `scores`; null gives all, or what the server is set to."""
+    raw_scores: StrictBool = False
+    """Give logits as scores. Labels are decided by probabilities either way."""
+    explain: StrictBool = False
+    """The same as `evidence`."""
+    strict: StrictBool = False
+    """Refuse a document of which only a part would be read."""
+    deadline_ms: Annotated[StrictInt, Field(ge=1, le=86_400_000)] | None = None
+    """Milliseconds after which the answer rests on what was read until then, one segment of each
+    document at least. `coverage` tells how much that is, with `deadline` as its reason."""
+    priority: Literal["normal", "low"] = "normal"
+    """`low` lets requests of normal priority have four turns for each of its own."""
 
 
 class TextInput(BaseModel):
@@ -81,9 +96,50 @@ class PredictRequest(BaseModel):
     """A single document; the same as `inputs` with a string."""
     text_pair: StrictStr | None = None
     """The second text, beside `text`."""
+    model: StrictStr | None = None
+    """Name of the model, where several are served; null for the first one."""
+    version: StrictStr | None = None
+    """Version of the model; null for the one that serves."""
     parameters: PredictParameters = PredictParameters()
     evidence: StrictBool = False
     """Also tell how much each stretch of the document supports the likeliest label."""
+
+    _faults: dict[int, LongformError] = PrivateAttr(default_factory=dict)
+
+    @property
+    def model_name(self) -> str | None:
+        """The model asked for."""
+        return self.model
+
+    @property
+    def model_version(self) -> str | None:
+        """The version asked for."""
+        return self.version
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether a document that would be read in part is refused."""
+        return self.parameters.strict
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether documents came as a list, which is answered item by item."""
+        return isinstance(self.inputs, list)
+
+    @property
+    def faults(self) -> dict[int, LongformError]:
+        """What is wrong with documents of a list, by their places."""
+        return self._faults
+
+    def options(self) -> JobOptions:
+        """Return what is wanted beside the answer."""
+        asked = self.parameters
+        return JobOptions(
+            evidence=self.evidence or asked.explain,
+            raw_scores=asked.raw_scores,
+            deadline_seconds=None if asked.deadline_ms is None else asked.deadline_ms / 1000,
+            weight=Weight.LOW if asked.priority == "low" else Weight.NORMAL,
+        )
 
     @model_validator(mode="after")
     def _has_one_input(self) -> PredictRequest:
@@ -109,14 +165,40 @@ class PredictRequest(BaseModel):
 
 
 class ForeignRequest(BaseModel):
-    """A request in the shape of another server, none of which can ask for evidence."""
+    """A request in the shape of another server; what that shape lacks has its default."""
 
     model_config = _FROM_CLIENTS
 
+    _address: tuple[str | None, str | None] = PrivateAttr(default=(None, None))
+
     @property
-    def evidence(self) -> bool:
-        """Never."""
+    def model_name(self) -> str | None:
+        """The model asked for."""
+        return self._address[0]
+
+    @property
+    def model_version(self) -> str | None:
+        """The version asked for."""
+        return self._address[1]
+
+    @property
+    def is_strict(self) -> bool:
+        """Never by itself; the server may be."""
         return False
+
+    @property
+    def faults(self) -> dict[int, LongformError]:
+        """None: these shapes have no place for the fault of one document."""
+        return {}
+
+    def options(self) -> JobOptions:
+        """Return what is wanted beside the answer: nothing."""
+        return JobOptions()
+
+    def addressed_to(self, name: str | None, version: str | None = None) -> Self:
+        """Keep which model the address asks for."""
+        self._address = (name, version)
+        return self
 
 
 def request_schema(shape: type[BaseModel]) -> dict[str, Any]:
@@ -188,6 +270,13 @@ class PredictionReply(BaseModel):
     warnings: list[str] = []
 
 
+class ItemErrorReply(BaseModel):
+    """Stands in the place of a prediction for a document of a list that has none."""
+
+    error: str
+    error_type: ErrorType
+
+
 class ModelReply(BaseModel):
     """Which model answered; `digest` is that of the bundle's manifest."""
 
@@ -197,36 +286,48 @@ class ModelReply(BaseModel):
 
 
 class TimingReply(BaseModel):
-    """Milliseconds: waiting for the model, reading and scoring, and both."""
+    """Milliseconds: cutting the texts, waiting for the encoder, encoding and scoring, and all."""
 
+    tokenize: FiniteFloat
     queue: FiniteFloat
     infer: FiniteFloat
     total: FiniteFloat
 
 
 class PredictReply(BaseModel):
-    """The answer to a request: one prediction per document, in the order sent."""
+    """The answer to a request: one item per document, in the order sent.
+
+    A document of a list that cannot be answered has an error in its place. A request of one
+    document is answered with a status code instead.
+    """
 
     model: ModelReply
-    predictions: list[PredictionReply]
+    predictions: list[PredictionReply | ItemErrorReply]
     timing_ms: TimingReply
 
     def encode(self) -> str:
         """Return the JSON, without the keys that say nothing of such a request to such a model.
 
-        Left out are `evidence` that was not asked for, `labels` of a model of one label, and the
-        `part` of single texts, `warnings` when there are none. All predictions of one reply are
-        alike in this.
+        Left out are `evidence` that was not asked for, `labels` of a model of one label, the
+        `part` of single texts, and `warnings` when there are none. All predictions of one reply
+        are alike in this.
         """
+        answered = [item for item in self.predictions if isinstance(item, PredictionReply)]
         left_out: dict[str, Any] = {}
-        for prediction in self.predictions[:1]:
-            absent = {name for name in ("labels", "evidence") if getattr(prediction, name) is None}
-            left_out = dict.fromkeys(absent, True)
-            if any(stretch.part is None for stretch in prediction.evidence or ()):
-                left_out["evidence"] = {"__all__": {"part": True}}
-        if not any(item.warnings for item in self.predictions):
+        for prediction in answered[:1]:
+            left_out = absent_keys(prediction)
+        if not any(item.warnings for item in answered):
             left_out["warnings"] = True
         return self.model_dump_json(exclude={"predictions": {"__all__": left_out}})
+
+
+def absent_keys(prediction: PredictionReply) -> dict[str, Any]:
+    """Return the keys that say nothing of such a prediction, for `exclude`."""
+    absent = {name for name in ("labels", "evidence") if getattr(prediction, name) is None}
+    left_out: dict[str, Any] = dict.fromkeys(absent, True)
+    if any(stretch.part is None for stretch in prediction.evidence or ()):
+        left_out["evidence"] = {"__all__": {"part": True}}
+    return left_out
 
 
 class ErrorReply(BaseModel):
@@ -244,13 +345,25 @@ class BackendReply(BaseModel):
     precision: str
 
 
+class ModelHealthReply(BaseModel):
+    """Whether one model takes work now."""
+
+    name: str
+    version: str
+    ready: bool
+
+
 class HealthReply(BaseModel):
-    """The state of the server. `model` and `backend` are there once the model is loaded."""
+    """The state of the server: that of the first model that is not well, else of the first.
+
+    `model` and `backend` are there once that model is loaded.
+    """
 
     status: Literal["starting", "ready", "stopping", "failed"]
     reason: str | None = None
     model: ModelReply | None = None
     backend: BackendReply | None = None
+    models: list[ModelHealthReply] = []
 
 
 class LabelReply(BaseModel):
@@ -275,6 +388,8 @@ class InfoReply(BaseModel):
     problem_type: ProblemType
     text_pair: bool
     labels: list[LabelReply]
+    models: list[ModelReply]
+    """Every model that is served, the first one first."""
 
 
 def build_prediction(
@@ -312,6 +427,12 @@ def build_prediction(
         ],
         warnings=list(prediction.warnings),
     )
+
+
+def describe_model(service: PredictionService) -> ModelReply:
+    """Name a version, with its digest once it is loaded."""
+    digest = service.predictor.bundle.digest if service.predictor is not None else ""
+    return ModelReply(name=service.name, version=service.version, digest=digest)
 
 
 def build_labels(rule: DecisionRule) -> list[LabelReply]:

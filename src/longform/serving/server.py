@@ -11,27 +11,27 @@ from types import FrameType
 import uvicorn
 
 from longform.errors import InputError
+from longform.serving.models import ModelRegistry
 from longform.serving.rest import create_app
-from longform.serving.service import PredictionService
 from longform.serving.settings import ServerSettings
 
 
 class _Server(uvicorn.Server):
     """Stops taking work before it stops listening, and leaves the exit status to the caller."""
 
-    def __init__(self, config: uvicorn.Config, service: PredictionService) -> None:
+    def __init__(self, config: uvicorn.Config, registry: ModelRegistry) -> None:
         super().__init__(config)
         self.received_signal = 0
-        self._service = service
+        self._registry = registry
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._service.drain()
+        self._registry.drain()
         self.force_exit = self.should_exit and bool(self.received_signal)
         self.should_exit = True
         self.received_signal = sig
 
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self._service.failed_to_start
+        return await super().on_tick(counter) or self._registry.failure is not None
 
 
 def bind(settings: ServerSettings) -> socket.socket:
@@ -65,7 +65,7 @@ def bind(settings: ServerSettings) -> socket.socket:
 
 
 def run(
-    service: PredictionService,
+    registry: ModelRegistry,
     settings: ServerSettings,
     *,
     on_bound: Callable[[str], None] | None = None,
@@ -73,7 +73,7 @@ def run(
     """Serve until a signal comes: bind, then load and warm up in the background, then be ready.
 
     Args:
-        service: A service that has not been started.
+        registry: Models that have not been started.
         settings: Address and limits.
         on_bound: Called with the address, such as `http://127.0.0.1:8000`, once it is bound.
 
@@ -91,14 +91,14 @@ def run(
         if on_bound is not None:
             on_bound(f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}")
         config = uvicorn.Config(
-            create_app(service, settings),
+            create_app(registry, settings),
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=round(settings.shutdown_timeout),
         )
-        server = _Server(config, service)
+        server = _Server(config, registry)
         server.run(sockets=[listener])
-    if service.failed_to_start and service.failure is not None:
-        raise service.failure
+    if registry.failure is not None:
+        raise registry.failure
     return server.received_signal

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from longform.errors import ConfigError
+from longform.serving.limits import EngineLimits
 
 ENVIRONMENT_PREFIX = "LONGFORM_"
 
@@ -29,7 +30,7 @@ class ServerSettings(BaseModel):
         ConfigError: One or more values cannot be used; the message lists all of them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     host: str = Field("127.0.0.1", min_length=1)
     """Address to bind. The default is reachable from this machine only."""
@@ -41,6 +42,16 @@ class ServerSettings(BaseModel):
     """Largest request body in bytes: 64 MiB is about 22 million Chinese characters."""
     max_concurrent_requests: int = Field(512, ge=1)
     """Requests that may wait or run at once; one more is answered 429."""
+    max_batch_tokens: int = Field(16_384, ge=1)
+    """Most tokens of segments that are encoded together."""
+    max_wait_ms: float = Field(0.0, ge=0)
+    """Milliseconds that a batch may wait to be filled. 0 never lets the device idle: under load
+    requests gather while it works."""
+    max_batch_ms: float = Field(50.0, gt=0)
+    """Most milliseconds of a batch while several requests are here."""
+    max_queued_tokens: int | None = Field(None, ge=1)
+    """Most tokens that may wait for the encoder of a model; one request more is answered 429. None:
+    what it encodes in 10 s, a quarter of a million at least. One request always may."""
     top_k: int | None = Field(None, ge=1)
     """Most labels in an answer when the request does not say; None gives all."""
     strict: bool = False
@@ -49,6 +60,16 @@ class ServerSettings(BaseModel):
     """Seconds that a client may take to send its request body."""
     shutdown_timeout: float = Field(30.0, ge=0)
     """Seconds that requests under way have to finish after SIGTERM or SIGINT."""
+
+    @property
+    def engine_limits(self) -> EngineLimits:
+        """How batches are made."""
+        return EngineLimits(
+            max_batch_tokens=self.max_batch_tokens,
+            max_wait_seconds=self.max_wait_ms / 1000,
+            max_batch_seconds=self.max_batch_ms / 1000,
+            max_queued_tokens=self.max_queued_tokens,
+        )
 
     @model_validator(mode="wrap")
     @classmethod

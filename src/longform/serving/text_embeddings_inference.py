@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Request, Response
 from pydantic import Field, StrictBool, StrictStr, TypeAdapter
 
-from longform.serving.answering import AnswerDesk
-from longform.serving.parsing import RequestError, check_documents, read_shape
+from longform.serving.answering import AnswerDesk, Answered
+from longform.serving.jobs import JobOptions
+from longform.serving.parsing import check_documents, read_shape
 from longform.serving.replies import error_replies, json_reply, request_body
 from longform.serving.schemas import ForeignRequest, LabelScoreReply
-from longform.serving.service import Answer
 from longform.types import Document
 
 TEI_STATUS = {"backend": 424, "empty": 400}
@@ -37,7 +37,11 @@ class TeiRequest(ForeignRequest):
     truncation_direction: Literal["left", "right", "Left", "Right"] = "right"
     """No effect."""
     raw_scores: StrictBool = False
-    """Only false: answers are probabilities."""
+    """Answer logits instead of probabilities."""
+
+    def options(self) -> JobOptions:
+        """Return what is wanted beside the answer."""
+        return JobOptions(raw_scores=self.raw_scores)
 
     @property
     def is_batch(self) -> bool:
@@ -60,13 +64,6 @@ def parse_tei(body: bytes, limit: int) -> TeiRequest:
     """Read an untrusted body; see `parse_request`."""
     rule = "The request must hold 'inputs': a text, a pair, or a list of lists of texts."
     asked = read_shape(body, TeiRequest, rule)
-    if asked.raw_scores:
-        raise RequestError(
-            422,
-            "Answers are probabilities.",
-            found="raw_scores: true",
-            fix="Leave 'raw_scores' out.",
-        )
     check_documents(asked.documents(), limit)
     return asked
 
@@ -86,25 +83,29 @@ def add_text_embeddings_inference(app: FastAPI, desk: AnswerDesk) -> None:
         openapi_extra=request_body(TeiRequest, examples),
     )
     async def predict(request: Request) -> Response:
-        asked, answer = await desk.answer(request, parse_tei)
+        answered = await desk.answer(request, parse_tei)
         scores = [
             [LabelScoreReply(label=one.label, score=one.score) for one in prediction.scores]
-            for prediction in answer.predictions
+            for prediction in answered.answer.predictions
         ]
-        body = _REPLY.dump_json(scores if asked.is_batch else scores[0]).decode()
-        return json_reply(body, headers=_headers(asked, answer, desk))
+        body = _REPLY.dump_json(scores if answered.asked.is_batch else scores[0]).decode()
+        return json_reply(body, headers=_headers(answered))
 
 
-def _headers(asked: TeiRequest, answer: Answer, desk: AnswerDesk) -> dict[str, str]:
+def _headers(answered: Answered[TeiRequest]) -> dict[str, str]:
     """Tell the cost of an answer, times in milliseconds."""
-    texts = [(document.text, document.text_pair or "") for document in asked.documents()]
-    queue, infer = answer.queue_seconds, answer.infer_seconds
+    answer = answered.answer
+    texts = [(item.text, item.text_pair or "") for item in answered.asked.documents()]
+    milliseconds = {
+        "x-compute-time": answer.total_seconds,
+        "x-total-time": answer.total_seconds,
+        "x-tokenization-time": answer.tokenize_seconds,
+        "x-queue-time": answer.queue_seconds,
+        "x-inference-time": answer.encode_seconds + answer.head_seconds,
+    }
     return {
-        "x-compute-type": desk.service.loaded_predictor().backend_info.device,
-        "x-compute-time": str(round(1000 * (queue + infer))),
+        "x-compute-type": answered.service.loaded_predictor().backend_info.device,
         "x-compute-characters": str(sum(len(first) + len(second) for first, second in texts)),
         "x-compute-tokens": str(sum(one.coverage.tokens_used for one in answer.predictions)),
-        "x-total-time": str(round(1000 * (queue + infer))),
-        "x-queue-time": str(round(1000 * queue)),
-        "x-inference-time": str(round(1000 * infer)),
+        **{name: str(round(1000 * seconds)) for name, seconds in milliseconds.items()},
     }

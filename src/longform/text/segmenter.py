@@ -265,11 +265,12 @@ class Segmenter:
         for row, index in enumerate(chosen):
             begin, end = ranges[index]
             first, last = stream.cuts[begin], stream.cuts[end]
-            used += last - max(first, read_up_to)
+            new_tokens = last - max(first, read_up_to)
+            used += new_tokens
             read_up_to = last
             start_character, end_character = stream.starts[begin], stream.ends[end]
             ids = np.concatenate([self._before, stream.token_ids[first:last], self._after])
-            segments.append(Segment(start_character, end_character, ids))
+            segments.append(Segment(start_character, end_character, ids, new_tokens))
             relative = (start_character / characters, end_character / characters)
             positions[row, :3] = (index, *relative)
         # Two segments that overlap on all of a third one leave no token out.

@@ -1,0 +1,100 @@
+"""Which segments go to the encoder next: weighted deficit round-robin over the waiting requests.
+
+Every request has turns; in a turn it may hand in segments up to its quantum of tokens, what it
+does not use stays its credit while it waits (M. Shreedhar, G. Varghese, Efficient Fair Queuing
+using Deficit Round Robin, SIGCOMM 1995). So a document of hundreds of segments costs a short one
+the time of a batch, not of the document. Knows no threads and no clocks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from longform.serving.jobs import Job, Weight
+from longform.types import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """One segment of a batch and whose it is."""
+
+    job: Job
+    document: int
+    index: int
+    segment: Segment
+
+
+class SegmentScheduler:
+    """The waiting requests and their turns.
+
+    Args:
+        quantum: Tokens that a request of normal weight may hand in at a turn: a full segment, so
+            that each turn moves every request.
+    """
+
+    def __init__(self, quantum: int) -> None:
+        self._quantum = quantum
+        self._turns: deque[Job] = deque()
+        self._credit: dict[Job, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The requests with segments left to encode, in the order of their turns."""
+        return list(self._turns)
+
+    def add(self, job: Job) -> None:
+        """Let a request wait, at the end of the round."""
+        self._credit[job] = 0
+        self._turns.append(job)
+
+    def remove(self, job: Job) -> bool:
+        """Let a request wait no longer; return whether it did."""
+        if self._credit.pop(job, None) is None:
+            return False
+        self._turns.remove(job)
+        return True
+
+    def take(self, token_budget: int) -> list[BatchItem]:
+        """Choose the segments of the next batch.
+
+        Args:
+            token_budget: Most tokens; one segment is taken even where it has more.
+
+        Returns:
+            Segments of the requests in turn; empty when none waits.
+        """
+        batch: list[BatchItem] = []
+        left = token_budget
+        while self._turns:
+            job = self._turns[0]
+            self._credit[job] += self._quantum * job.options.weight // Weight.NORMAL
+            left, has_fitted = self._hand_in(job, batch, left)
+            if job.next_segment() is None:
+                self._turns.popleft()
+                del self._credit[job]
+            elif has_fitted:
+                self._turns.rotate(-1)
+            else:
+                # It keeps its turn: first of the next batch, with the credit it has now.
+                self._credit[job] -= self._quantum * job.options.weight // Weight.NORMAL
+                break
+        return batch
+
+    def _hand_in(self, job: Job, batch: list[BatchItem], left: int) -> tuple[int, bool]:
+        """Take segments of one request within its credit; tell whether the batch had room."""
+        while (following := job.next_segment()) is not None:
+            document, index, segment = following
+            cost = len(segment.token_ids)
+            if cost > left and batch:
+                return left, False
+            if cost > self._credit[job]:
+                return left, True
+            job.take()
+            self._credit[job] -= cost
+            left -= cost
+            batch.append(BatchItem(job, document, index, segment))
+        return left, True
