@@ -203,9 +203,9 @@ class Engine:
                     continue
                 self._queued_tokens += job.tokens - estimated
                 self._pace.learn_density(job.characters, job.tokens)
+                self._pace.note_arrival(job.tokens, len(self._active))
                 if job.next_segment() is not None:
                     self._scheduler.add(job)
-            self._pace.note_contention(len(self._active))
             self._changed.notify_all()
         for job in jobs:
             self._finish_if_answered(job)

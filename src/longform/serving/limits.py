@@ -12,13 +12,13 @@ class EngineLimits:
     Attributes:
         max_batch_tokens: Most tokens of a batch.
         max_wait_seconds: How long a batch may wait to be filled.
-        max_batch_seconds: Most time of a batch while several requests wait.
+        max_batch_seconds: Most time of a batch while short requests come.
         max_queued_tokens: Most tokens that may wait; None for what is encoded in some seconds.
         quantum: Tokens of a request's turn.
     """
 
     max_batch_tokens: int = 16_384
     max_wait_seconds: float = 0.0
-    max_batch_seconds: float = 0.05
+    max_batch_seconds: float = 0.02
     max_queued_tokens: int | None = None
     quantum: int = 512

@@ -47,8 +47,9 @@ class ServerSettings(BaseModel):
     max_wait_ms: float = Field(0.0, ge=0)
     """Milliseconds that a batch may wait to be filled. 0 never lets the device idle: under load
     requests gather while it works."""
-    max_batch_ms: float = Field(50.0, gt=0)
-    """Most milliseconds of a batch while several requests are here."""
+    max_batch_ms: float = Field(20.0, gt=0)
+    """Most milliseconds of a batch while most requests are so short that they fit in one, so that
+    long documents do not hold them up."""
     max_queued_tokens: int | None = Field(None, ge=1)
     """Most tokens that may wait for the encoder of a model; one request more is answered 429. None:
     what it encodes in 10 s, a quarter of a million at least. One request always may."""
