@@ -6,7 +6,7 @@ PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 CHECK ?=
 
-EXTRAS := train,serve,openvino,zh
+EXTRAS := train,serve,documents,otel,openvino,zh
 GROUPS := dev docs
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

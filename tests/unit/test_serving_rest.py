@@ -354,7 +354,7 @@ def test_the_openapi_document_names_every_reply(serve):
     document = serve().get("/openapi.json").json()
     operation = document["paths"]["/predict"]["post"]
     assert set(operation["responses"]) == {
-        "200", "400", "404", "408", "413", "422", "429", "500", "503"
+        "200", "400", "401", "404", "408", "413", "422", "429", "500", "503"
     }  # fmt: skip
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["properties"]) == {

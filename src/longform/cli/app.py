@@ -19,6 +19,7 @@ from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
 from longform.cli.export import export
 from longform.cli.inspect import inspect
+from longform.cli.key import key
 from longform.cli.predict import predict
 from longform.cli.pretrain import SeveralFilesCommand, pretrain
 from longform.cli.prune import prune
@@ -49,6 +50,7 @@ for verb in (
     predict,
     inspect,
     serve,
+    key,
     demo,
 ):
     app.command()(verb)

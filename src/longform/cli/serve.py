@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @with_server_flags
 def serve(
+    settings: dict[str, Any],
     bundles: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="[NAME=]BUNDLE...", help="Bundles to serve; one without a name is 'default'."
         ),
-    ],
-    settings: dict[str, Any],
+    ] = None,
     backend: BackendName = "auto",
     cache_memory: CacheMemory = "256MB",
     cache_folder: CacheFolder = None,
@@ -43,7 +43,7 @@ def serve(
         require(library, "Serving")
     limits = ServerSettings.model_validate(settings)
     cache = cache_settings(cache_memory, cache_folder)
-    folders = dict(_names_and_folders(bundles))
+    folders = dict(_names_and_folders(bundles, limits.model_folder))
     raise typer.Exit(run_server(folders, backend, limits, reporter, cache))
 
 
@@ -81,22 +81,40 @@ def run_server(
         load_bundle(folder)
         registry.add(name, folder)
     named = ", ".join(f"'{name}' from {folder}" for name, folder in folders.items())
+    bound: list[str] = []
+
+    def say_address(address: str) -> None:
+        more = "  (page at /, API at /docs, Ctrl-C ends)"
+        reporter.say(f"Also on {address}" if bound else f"Serving {named} on {address}{more}")
+        bound.append(address)
+
     received = run(
         registry,
         settings,
-        on_bound=lambda address: reporter.say(
-            f"Serving {named} on {address}  (page at /, API at /docs, Ctrl-C ends)"
-        ),
+        on_bound=say_address,
     )
     return 128 + received if received else 0
 
 
-def _names_and_folders(bundles: list[str]) -> Iterator[tuple[str, Path]]:
+def _names_and_folders(
+    bundles: list[str] | None, model_folder: str | None
+) -> Iterator[tuple[str, Path]]:
     from longform.errors import InputError
+    from longform.serving.watching import bundles_within
 
+    named = [_name_and_folder(bundle) for bundle in bundles or ()]
+    if model_folder is not None:
+        if not Path(model_folder).is_dir():
+            raise InputError("--model-folder must be a folder.", found=model_folder)
+        named += [(folder.name, folder) for folder in bundles_within(Path(model_folder))]
+    if not named:
+        raise InputError(
+            "A server must have a bundle.",
+            found="none",
+            fix="Name one: longform serve BUNDLE. Or a folder of them with --model-folder.",
+        )
     seen: set[str] = set()
-    for bundle in bundles:
-        name, folder = _name_and_folder(bundle)
+    for name, folder in named:
         if name in seen:
             raise InputError(
                 "Each model must have a name of its own.",

@@ -67,7 +67,7 @@ class ServedModel:
         name: Of the model.
         current: The version that answers.
         versions: All that are loaded, `current` among them.
-        previous: Folder of the version that was current before.
+        previous: Folder and digest of the version that was current before.
         trial: A version on trial, beside `current`.
         last_trial: What became of the trial before.
     """
@@ -75,7 +75,7 @@ class ServedModel:
     name: str
     current: str
     versions: dict[str, LoadedVersion] = field(default_factory=dict)
-    previous: Path | None = None
+    previous: tuple[Path, str] | None = None
     trial: Trial | None = None
     last_trial: Trial | None = None
     loading: threading.Lock = field(default_factory=threading.Lock)
@@ -272,6 +272,7 @@ class ModelRegistry(ServiceWatcher):
         *,
         trial: tuple[TrialKind, float] | None = None,
         allow_other_labels: bool = False,
+        digest: str | None = None,
     ) -> str:
         """Load a bundle, verify, warm and check it, and only then let it answer.
 
@@ -281,6 +282,7 @@ class ModelRegistry(ServiceWatcher):
             trial: Let it answer a share of the requests (`canary`), or be asked a share of them
                 beside the current version without answering (`shadow`).
             allow_other_labels: Take a bundle whose labels are not those of the current version.
+            digest: Take no bundle but the one with this digest.
 
         Returns:
             Its version.
@@ -298,6 +300,11 @@ class ModelRegistry(ServiceWatcher):
             version = str(next(model.numbers))
             loaded = self._open(name, version, source)
             try:
+                if digest is not None and loaded.digest != digest:
+                    raise ModelRefusedError(
+                        "The folder must still hold the bundle that it held.",
+                        found=f"another one in {source}",
+                    )
                 self._require_same_task(model, loaded, allow_other_labels)
                 self._put_in_place(model, version, loaded, trial)
             except LongformError:
@@ -329,7 +336,8 @@ class ModelRegistry(ServiceWatcher):
             previous = model.previous
         if previous is None:
             raise ModelRefusedError("There must be an earlier version.", found="none")
-        return self.load(name, previous, allow_other_labels=True)
+        folder, digest = previous
+        return self.load(name, folder, allow_other_labels=True, digest=digest)
 
     def remove(self, name: str) -> None:
         """Serve a model no longer; what it has leased is answered."""
@@ -432,7 +440,7 @@ class ModelRegistry(ServiceWatcher):
     def _make_current(self, model: ServedModel, version: str) -> str:
         with self._lock:
             replaced = model.current
-            model.previous = model.serving.folder
+            model.previous = (model.serving.folder, model.serving.digest)
             model.current, model.trial = version, None
             logger.info("Model %s: version %s answers now.", model.name, version)
             self._retire(model, replaced)

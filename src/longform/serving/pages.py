@@ -22,6 +22,7 @@ _FILES = {
     "/page.css": ("page.css", "css"),
     **{f"/{name}": (name, "javascript") for name in _SCRIPTS},
 }
+PAGE_PATHS = frozenset(_FILES)
 
 
 def add_pages(app: FastAPI) -> None:

@@ -11,6 +11,7 @@ from longform.serving.schemas import ErrorReply, request_schema
 
 _ERRORS = {
     400: "Not JSON in UTF-8.",
+    401: "No key, or not a known one (where the server wants keys).",
     404: "No such model.",
     408: "The body did not arrive in time.",
     413: "Too large, or (strict) not wholly readable.",
@@ -21,7 +22,7 @@ _ERRORS = {
     500: "The model could not answer.",
     503: "The model is not ready.",
 }
-_COMMON = (400, 408, 413, 422, 429, 500, 503)
+_COMMON = (400, 401, 408, 413, 422, 429, 500, 503)
 
 
 def error_replies(*further: int) -> dict[int | str, dict[str, Any]]:

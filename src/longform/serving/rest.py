@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -18,11 +19,12 @@ from longform.serving.classify import add_classify
 from longform.serving.health import add_health
 from longform.serving.models import ModelRegistry
 from longform.serving.open_inference import add_open_inference
-from longform.serving.pages import add_pages
+from longform.serving.pages import PAGE_PATHS, add_pages
 from longform.serving.prediction import add_prediction
 from longform.serving.refusals import describe_error
 from longform.serving.replies import json_reply
 from longform.serving.schemas import ErrorReply
+from longform.serving.security import KeyGuard, KeyRing
 from longform.serving.settings import ServerSettings
 from longform.serving.streaming import add_streaming
 from longform.serving.telemetry import Telemetry
@@ -31,6 +33,10 @@ from longform.serving.text_embeddings_inference import (
     add_text_embeddings_inference,
 )
 
+OPEN_PATHS = frozenset(
+    {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", *PAGE_PATHS}
+)
+"""What needs no key: probes do not have one, and the page asks for it."""
 CLIENT_CLOSED_REQUEST = 499
 """Status under which a request is counted whose client left before the answer (as in nginx)."""
 
@@ -63,6 +69,9 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
+    if settings.api_keys is not None:
+        keys = KeyRing.from_file(Path(settings.api_keys))
+        app.add_middleware(KeyGuard, keys=keys, open_paths=OPEN_PATHS)
     app.add_middleware(_RequestCounter, telemetry=telemetry)
     _add_error_replies(app)
     desk = AnswerDesk(registry, settings, telemetry)

@@ -28,7 +28,7 @@ from longform.serving.jobs import JobOptions, Weight
 from longform.serving.service import PredictionService
 from longform.types import Document, LabelScore, Prediction
 
-ErrorType = Literal["validation", "overloaded", "unhealthy", "backend", "empty"]
+ErrorType = Literal["validation", "overloaded", "unhealthy", "backend", "empty", "unauthorized"]
 
 _FROM_CLIENTS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from longform.errors import InputError
+from longform.serving.admin import create_admin_app
+from longform.serving.connections import PromptProtocol
 from longform.serving.models import ModelRegistry
 from longform.serving.rest import create_app
+from longform.serving.security import KeyGuard, KeyRing
 from longform.serving.settings import ServerSettings
+from longform.serving.watching import FolderWatcher
 
 
 class _Server(uvicorn.Server):
@@ -34,13 +41,25 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter) or self._registry.failure is not None
 
 
+class _AdminServer(uvicorn.Server):
+    """Ends with the main server, which takes the signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 def bind(settings: ServerSettings) -> socket.socket:
-    """Open the listening socket.
+    """Open the listening socket; see `bind_to`."""
+    return bind_to(settings.host, settings.port)
+
+
+def bind_to(host: str, port: int) -> socket.socket:
+    """Open a listening socket.
 
     Raises:
         InputError: The port is taken or not allowed, or the host is not an address of this machine.
     """
-    host, port = settings.host, settings.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -74,31 +93,100 @@ def run(
 
     Args:
         registry: Models that have not been started.
-        settings: Address and limits.
-        on_bound: Called with the address, such as `http://127.0.0.1:8000`, once it is bound.
+        settings: Addresses and limits.
+        on_bound: Called with each address, such as `http://127.0.0.1:8000`, once it is bound; the
+            first is that of the main port.
 
     Returns:
         The number of the signal that ended the server (SIGINT 2, SIGTERM 15), after the requests
         under way were finished.
 
     Raises:
-        InputError: The address cannot be bound.
-        LongformError: The model could not be opened, warmed up, or did not pass its golden check.
+        InputError: An address cannot be bound, or a file of keys or a certificate cannot be read.
+        LongformError: A model could not be opened, warmed up, or did not pass its golden check.
     """
-    listener = bind(settings)
-    with contextlib.closing(listener):
-        name, port = listener.getsockname()[:2]
-        if on_bound is not None:
-            on_bound(f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}")
-        config = uvicorn.Config(
-            create_app(registry, settings),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=round(settings.shutdown_timeout),
-        )
-        server = _Server(config, registry)
-        server.run(sockets=[listener])
+    with contextlib.ExitStack() as stack:
+        tell = on_bound or (lambda _: None)
+        listener = stack.enter_context(contextlib.closing(bind(settings)))
+        app = create_app(registry, settings)
+        server = _Server(_config(app, settings), registry)
+        tell(_address(listener, settings))
+        beside: list[tuple[uvicorn.Server, socket.socket]] = []
+        if settings.admin_port is not None:
+            port = bind_to(settings.admin_host, settings.admin_port)
+            stack.enter_context(contextlib.closing(port))
+            beside.append((_AdminServer(_config(_admin(registry, settings), settings)), port))
+            tell(f"{_address(port, settings)} (administration)")
+        watcher = _watcher(registry, settings)
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(_serve(server, listener, beside, watcher))
     if registry.failure is not None:
         raise registry.failure
     return server.received_signal
+
+
+async def _serve(
+    server: _Server,
+    listener: socket.socket,
+    beside: list[tuple[uvicorn.Server, socket.socket]],
+    watcher: FolderWatcher | None,
+) -> None:
+    others = [asyncio.create_task(each.serve(sockets=[port])) for each, port in beside]
+    if watcher is not None:
+        watcher.start()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        if watcher is not None:
+            watcher.stop()
+        for each, _ in beside:
+            each.should_exit = True
+        await asyncio.gather(*others)
+
+
+def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
+    try:
+        config = uvicorn.Config(
+            app,
+            http=PromptProtocol,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+            limit_concurrency=settings.max_connections,
+            timeout_graceful_shutdown=round(settings.shutdown_timeout),
+        )
+        config.load()
+    except OSError as error:
+        raise InputError(
+            "The TLS certificate and its key must be files in PEM that belong together.",
+            found=f"{settings.tls_certificate}: {error}",
+        ) from error
+    return config
+
+
+def _admin(registry: ModelRegistry, settings: ServerSettings) -> FastAPI:
+    roots = [Path(root) for root in settings.model_root]
+    if not roots:
+        roots = [model.serving.folder.parent for model in registry.models.values()]
+    if settings.model_folder is not None:
+        roots.append(Path(settings.model_folder))
+    app = create_admin_app(registry, roots)
+    if settings.admin_keys is not None:
+        keys = KeyRing.from_file(Path(settings.admin_keys))
+        app.add_middleware(KeyGuard, keys=keys, open_paths=frozenset())
+    return app
+
+
+def _watcher(registry: ModelRegistry, settings: ServerSettings) -> FolderWatcher | None:
+    if settings.watch_seconds is None:
+        return None
+    folder = None if settings.model_folder is None else Path(settings.model_folder)
+    return FolderWatcher(registry, settings.watch_seconds, folder)
+
+
+def _address(listener: socket.socket, settings: ServerSettings) -> str:
+    name, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls_certificate is None else "https"
+    return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"

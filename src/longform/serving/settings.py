@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
-from typing import Any
+from typing import Any, Self
 
 from pydantic import (
     BaseModel,
@@ -59,8 +60,48 @@ class ServerSettings(BaseModel):
     """Answer 413 when the model would not read the whole of a document."""
     body_timeout: float = Field(60.0, gt=0)
     """Seconds that a client may take to send its request body."""
+    max_connections: int = Field(4_096, ge=1)
+    """Connections that may be open at once; one more is answered 503."""
+    grpc_port: int | None = Field(None, ge=0, le=65_535)
+    """TCP port of gRPC; none without it."""
+    admin_port: int | None = Field(None, ge=0, le=65_535)
+    """TCP port of the administrators' interface; none without it."""
+    admin_host: str = Field("127.0.0.1", min_length=1)
+    """Address that the administrators' interface binds."""
+    model_root: tuple[str, ...] = ()
+    """Folders that administrators may load bundles from; those in which the first bundles lie."""
+    model_folder: str | None = None
+    """Serve each bundle in this folder under the name of its own folder; with --watch-seconds also
+    those that come and go later."""
+    watch_seconds: float | None = Field(None, gt=0)
+    """Look for changed bundles every so many seconds, and load them."""
+    api_keys: str | None = None
+    """File of the API keys that clients must have, made by 'longform key'."""
+    admin_keys: str | None = None
+    """The same for administrators."""
+    tls_certificate: str | None = None
+    """File of the certificate chain, in PEM; then all ports speak TLS."""
+    tls_key: str | None = None
+    """File of the certificate's private key, in PEM."""
     shutdown_timeout: float = Field(30.0, ge=0)
     """Seconds that requests under way have to finish after SIGTERM or SIGINT."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        if self.admin_port is not None and self.admin_keys is None:
+            address = ipaddress.ip_address(self.admin_host) if self._is_address() else None
+            if address is None or not address.is_loopback:
+                raise ValueError("admin_host beyond this machine needs admin_keys")
+        return self
+
+    def _is_address(self) -> bool:
+        try:
+            ipaddress.ip_address(self.admin_host)
+        except ValueError:
+            return False
+        return True
 
     @property
     def engine_limits(self) -> EngineLimits:
@@ -80,11 +121,13 @@ class ServerSettings(BaseModel):
         if not isinstance(values, dict):
             return handler(values)
         given = {name: value for name, value in values.items() if value is not None}
-        environment = {
+        environment: dict[str, Any] = {
             name: os.environ[variable]
             for name in cls.model_fields
             if name not in given and (variable := ENVIRONMENT_PREFIX + name.upper()) in os.environ
         }
+        if isinstance(roots := environment.get("model_root"), str):
+            environment["model_root"] = tuple(roots.split(os.pathsep))
         try:
             return handler({**environment, **given})
         except ValidationError as error:
@@ -100,4 +143,6 @@ def _describe(fault: Any, environment: dict[str, str]) -> str:
     name = str(fault["loc"][0]) if fault["loc"] else "settings"
     shown = ENVIRONMENT_PREFIX + name.upper() if name in environment else name
     message = fault["msg"][0].lower() + fault["msg"][1:]
+    if fault["type"] == "value_error":
+        return str(message).removeprefix("value error, ")
     return f"{shown}: {message} (found {fault['input']!r})"
