@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from longform.facade import TEXT_CLASSIFICATION, HappyTextClassification, HappyTransformer
     from longform.inference.predictor import Predictor, load
     from longform.models.bert_split_lstm import BERTSplitLSTM
+    from longform.serving.grpc_facade import HappyGRPCServer
     from longform.training.processing import HappyDataProcessor, encode_texts
 
 __version__ = "0.1.0"
@@ -18,6 +19,7 @@ __all__ = [
     "TEXT_CLASSIFICATION",
     "BERTSplitLSTM",
     "HappyDataProcessor",
+    "HappyGRPCServer",
     "HappyTextClassification",
     "HappyTransformer",
     "Predictor",
@@ -45,4 +47,11 @@ def __getattr__(name: str) -> Any:
         from longform.models import bert_split_lstm
 
         return getattr(bert_split_lstm, name)
+    if name == "HappyGRPCServer":
+        from longform.extras import require
+
+        require("grpc", "Serving")
+        from longform.serving import grpc_facade
+
+        return getattr(grpc_facade, name)
     raise AttributeError(f"module 'longform' has no attribute '{name}'")

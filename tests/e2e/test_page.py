@@ -65,6 +65,7 @@ class SlicingPredictor:
     cache_statistics = None
     devices = 1
     is_available = True
+    device_states = ()
 
     def __init__(self, kind="single"):
         knobs = SimpleNamespace(segments=SimpleNamespace(segment_length=8))

@@ -62,6 +62,7 @@ class StubPredictor:
     cache_statistics = CacheStatistics(hits=3, misses=5, entries=5, bytes=900)
     devices = 1
     is_available = True
+    device_states = ()
     segment_length = 1_000
     seconds_per_batch = 0.0
 

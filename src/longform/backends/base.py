@@ -34,6 +34,23 @@ class BackendInfo:
         return f"{self.name} ({self.precision} on {self.device})"
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """How a device in a process of its own is.
+
+    Attributes:
+        name: Of the device.
+        is_ready: Whether it takes batches.
+        restarts: How often its process was started again.
+        process_id: Of that process.
+    """
+
+    name: str
+    is_ready: bool
+    restarts: int
+    process_id: int | None
+
+
 MATRIX_SIZE = 2_048
 """Rows and columns of the matrices that `matrix_rate` multiplies: far beyond any cache."""
 _REPEATS = 5
@@ -72,6 +89,11 @@ class Backend(ABC):
     def is_available(self) -> bool:
         """Whether a device takes batches now; one in this process always does."""
         return True
+
+    @property
+    def device_states(self) -> list[DeviceState]:
+        """The devices in processes of their own; none for a backend in this process."""
+        return []
 
     @property
     @abstractmethod

@@ -13,6 +13,7 @@ from longform.cli.server_flags import with_server_flags
 
 if TYPE_CHECKING:
     from longform.inference.cache import CacheSettings
+    from longform.inference.predictor import Predictor
     from longform.reporting import Reporter
     from longform.serving.settings import ServerSettings
 
@@ -70,9 +71,21 @@ def run_server(
     from longform.inference.predictor import load
     from longform.serving.models import ModelRegistry
     from longform.serving.server import run
+    from longform.serving.workers.devices import parse_devices
+
+    devices = parse_devices(settings.devices)
+    in_workers = settings.isolate or devices[0].name != "cpu"
+
+    def open_predictor(folder: Path) -> Predictor:
+        if not in_workers:
+            return load(folder, backend, reporter, cache)
+        from longform.serving.workers.backend import WorkerBackend
+
+        bundle = load_bundle(folder)
+        return load(bundle, WorkerBackend(bundle, backend, devices), reporter, cache)
 
     registry = ModelRegistry(
-        lambda folder: load(folder, backend, reporter, cache),
+        open_predictor,
         limits=settings.engine_limits,
         max_concurrent_requests=settings.max_concurrent_requests,
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from longform.backends.base import Backend, BackendInfo
+from longform.backends.base import Backend, BackendInfo, DeviceState
 from longform.backends.choice import open_backend, shape_plan
 from longform.bundle import Bundle, load_bundle
 from longform.decision.evidence import leave_one_out
@@ -66,6 +66,11 @@ class Predictor:
     def is_available(self) -> bool:
         """Whether a device takes batches now."""
         return self.scorer.backend.is_available
+
+    @property
+    def device_states(self) -> list[DeviceState]:
+        """The devices in processes of their own."""
+        return self.scorer.backend.device_states
 
     @property
     def cache_statistics(self) -> CacheStatistics | None:

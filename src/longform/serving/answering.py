@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -127,14 +128,30 @@ class AnswerDesk:
         """Like `answer`, with what is known on the way; see `ProgressStream`."""
         with self.registry.permit():
             asked = await self._read(request, parse)
-            with self.registry.lease(asked.model_name, asked.model_version) as service:
-                stream = ProgressStream()
-                future = self.submit(service, asked, on_progress=stream.put)
-                stream.follow(future)
-                try:
-                    yield asked, service, stream
-                finally:
-                    future.cancel()
+            async with self._follow(asked) as (service, stream):
+                yield asked, service, stream
+
+    @contextlib.asynccontextmanager
+    async def stream_asked(
+        self, asked: Asked
+    ) -> AsyncIterator[tuple[PredictionService, ProgressStream]]:
+        """The same for a request that was read before."""
+        with self.registry.permit():
+            async with self._follow(asked) as following:
+                yield following
+
+    @contextlib.asynccontextmanager
+    async def _follow(
+        self, asked: Asked
+    ) -> AsyncIterator[tuple[PredictionService, ProgressStream]]:
+        with self.registry.lease(asked.model_name, asked.model_version) as service:
+            stream = ProgressStream()
+            future = self.submit(service, asked, on_progress=stream.put)
+            stream.follow(future)
+            try:
+                yield service, stream
+            finally:
+                future.cancel()
 
     async def answer_asked(self, asked: AskedT) -> Answered[AskedT]:
         """Answer a request that was read before; cancelling drops what has not been encoded."""
@@ -220,7 +237,7 @@ class ProgressStream:
                 return news
             if self._answer.done():
                 return None
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(None if math.isinf(timeout) else timeout):
                 await self._changed.wait()
 
     async def answer(self) -> Answer:

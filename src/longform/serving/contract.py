@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from longform.backends.base import BackendInfo
+from longform.backends.base import BackendInfo, DeviceState
 from longform.bundle import BundleDescription
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics
@@ -59,6 +59,11 @@ class Predictor(Protocol):
     @property
     def is_available(self) -> bool:
         """Whether a device takes batches now; one in this process always does."""
+        ...
+
+    @property
+    def device_states(self) -> list[DeviceState]:
+        """The devices in processes of their own."""
         ...
 
     def segment(self, documents: Sequence[Document]) -> Sequence[SegmentedDocument]:

@@ -47,7 +47,7 @@ def _add_server(app: FastAPI, desk: AnswerDesk) -> None:
     @app.get("/v2")
     async def server() -> Response:
         """Name the server and what it can do beyond the protocol."""
-        return _json({"name": "longform", "version": __version__, "extensions": _EXTENSIONS})
+        return _json({"name": "longform", "version": __version__, "extensions": EXTENSIONS})
 
     @app.get("/v2/health/live", responses=_UNWELL)
     async def live() -> Response:
@@ -142,7 +142,7 @@ def _json(content: dict[str, Any], status: int = 200) -> Response:
     return json_reply(json.dumps(content, allow_nan=False), status)
 
 
-_EXTENSIONS = ["binary_tensor_data"]
+EXTENSIONS = ["binary_tensor_data"]
 _UNWELL: dict[int | str, dict[str, Any]] = {503: {"description": "Not now."}}
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorReply, "description": "No such model."}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from longform.serving.parsing import RequestError, check_documents, read_shape
+from longform.serving.parsing import RequestError, check_documents, check_shape, read_shape
 from longform.serving.schemas import ForeignRequest
 from longform.types import Document
 
@@ -73,13 +73,27 @@ def parse_infer(
     asked = read_shape(body[:header], InferRequest, _RULE)
     tensor = asked.inputs[0]
     if _BINARY_SIZE in tensor.parameters:
-        tensor.data = _read_strings(body[header:], tensor.parameters[_BINARY_SIZE], limit)
+        tensor.data = read_strings(body[header:], tensor.parameters[_BINARY_SIZE], limit)
     elif tensor.data is None or header < len(body):
         raise RequestError(
             422,
             "The data of an input stand in 'data', or after the JSON with 'binary_data_size'.",
             found="neither" if tensor.data is None else "bytes after the JSON without it",
         )
+    return _checked(asked, limit, outputs)
+
+
+def check_infer(content: dict[str, Any], limit: int, outputs: tuple[str, ...]) -> InferRequest:
+    """Take a request that came in another encoding than JSON.
+
+    Raises:
+        RequestError: 422 for another shape.
+    """
+    return _checked(check_shape(content, InferRequest, _RULE), limit, outputs)
+
+
+def _checked(asked: InferRequest, limit: int, outputs: tuple[str, ...]) -> InferRequest:
+    tensor = asked.inputs[0]
     check_documents(asked.documents(), limit)
     if tensor.shape != [len(tensor.data or ())]:
         raise RequestError(
@@ -107,8 +121,12 @@ def _header_length(announced: str, body: bytes) -> int:
     return int(announced)
 
 
-def _read_strings(content: bytes, size: object, limit: int) -> list[str]:
-    """Read a binary BYTES tensor: each element after its length."""
+def read_strings(content: bytes, size: object, limit: int) -> list[str]:
+    """Read a binary BYTES tensor: each element after its length.
+
+    Raises:
+        RequestError: 400.
+    """
     if size != len(content):
         raise RequestError(
             400,

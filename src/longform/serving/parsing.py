@@ -58,7 +58,7 @@ def parse_request(body: bytes, max_client_batch_size: int) -> PredictRequest:
     inputs = content.get("inputs") if isinstance(content, dict) else None
     if isinstance(inputs, list):
         # Before each is looked at: a body may hold millions.
-        _check_count(len(inputs), max_client_batch_size)
+        check_count(len(inputs), max_client_batch_size)
     try:
         request = PredictRequest.model_validate(content)
     except ValidationError as error:
@@ -88,8 +88,13 @@ def read_shape(body: bytes, shape: type[ShapeT], rule: str) -> ShapeT:
     Raises:
         RequestError: 400 when it is not JSON, 422 when it is JSON of another shape.
     """
+    return check_shape(_parse_json(body), shape, rule)
+
+
+def check_shape(content: Any, shape: type[ShapeT], rule: str) -> ShapeT:
+    """Check what was read of a body; see `read_shape`."""
     try:
-        return shape.model_validate(_parse_json(body))
+        return shape.model_validate(content)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False, include_context=False)
         found = [
@@ -107,7 +112,7 @@ def check_documents(documents: Sequence[Document], limit: int) -> None:
     Raises:
         RequestError: 422; the message names positions and never repeats a document.
     """
-    _check_count(len(documents), limit)
+    check_count(len(documents), limit)
     for fault in find_faults(documents).values():
         raise fault
 
@@ -151,7 +156,12 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name}, which is not JSON")
 
 
-def _check_count(documents: int, limit: int) -> None:
+def check_count(documents: int, limit: int) -> None:
+    """Refuse no documents, and more than there may be.
+
+    Raises:
+        RequestError: 422.
+    """
     if not documents:
         raise RequestError(
             422,

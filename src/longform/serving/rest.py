@@ -41,19 +41,25 @@ CLIENT_CLOSED_REQUEST = 499
 """Status under which a request is counted whose client left before the answer (as in nginx)."""
 
 
+def create_desk(registry: ModelRegistry, settings: ServerSettings) -> AnswerDesk:
+    """Put counters and a desk before models, for all front doors of a server."""
+    telemetry = Telemetry()
+    registry.watcher = telemetry
+    telemetry.watch(registry)
+    return AnswerDesk(registry, settings, telemetry)
+
+
 def create_app(
-    registry: ModelRegistry, settings: ServerSettings, telemetry: Telemetry | None = None
+    registry: ModelRegistry, settings: ServerSettings, desk: AnswerDesk | None = None
 ) -> FastAPI:
     """Build the application; its start-up starts the models, its shutdown closes them.
 
     Args:
         registry: Models that have not been started.
         settings: Limits of the requests.
-        telemetry: What the models feed; None for counters of its own.
+        desk: What other front doors share; None for one of its own.
     """
-    telemetry = telemetry or Telemetry()
-    registry.watcher = telemetry
-    telemetry.watch(registry)
+    desk = desk or create_desk(registry, settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -72,9 +78,8 @@ def create_app(
     if settings.api_keys is not None:
         keys = KeyRing.from_file(Path(settings.api_keys))
         app.add_middleware(KeyGuard, keys=keys, open_paths=OPEN_PATHS)
-    app.add_middleware(_RequestCounter, telemetry=telemetry)
+    app.add_middleware(_RequestCounter, telemetry=desk.telemetry)
     _add_error_replies(app)
-    desk = AnswerDesk(registry, settings, telemetry)
     for add_routes in (
         add_prediction,
         add_streaming,
@@ -83,7 +88,7 @@ def create_app(
         add_text_embeddings_inference,
     ):
         add_routes(app, desk)
-    add_health(app, registry, telemetry)
+    add_health(app, registry, desk.telemetry)
     add_pages(app)
     return app
 

@@ -15,9 +15,10 @@ from fastapi import FastAPI
 
 from longform.errors import InputError
 from longform.serving.admin import create_admin_app
+from longform.serving.answering import AnswerDesk
 from longform.serving.connections import PromptProtocol
 from longform.serving.models import ModelRegistry
-from longform.serving.rest import create_app
+from longform.serving.rest import create_app, create_desk
 from longform.serving.security import KeyGuard, KeyRing
 from longform.serving.settings import ServerSettings
 from longform.serving.watching import FolderWatcher
@@ -47,6 +48,26 @@ class _AdminServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Gate:
+    """The gRPC port, opened on the event loop of the server."""
+
+    def __init__(
+        self, desk: AnswerDesk, settings: ServerSettings, tell: Callable[[str], None]
+    ) -> None:
+        from longform.serving.grpc_server import GrpcServer
+
+        self._settings = settings
+        self._tell = tell
+        self._server = GrpcServer(desk, settings)
+
+    async def open(self) -> None:
+        port = await self._server.start(self._settings.host, self._settings.port_of_grpc)
+        self._tell(f"{self._settings.host}:{port} (gRPC)")
+
+    async def close(self) -> None:
+        await self._server.stop(self._settings.shutdown_timeout)
 
 
 def bind(settings: ServerSettings) -> socket.socket:
@@ -108,7 +129,8 @@ def run(
     with contextlib.ExitStack() as stack:
         tell = on_bound or (lambda _: None)
         listener = stack.enter_context(contextlib.closing(bind(settings)))
-        app = create_app(registry, settings)
+        desk = create_desk(registry, settings)
+        app = create_app(registry, settings, desk)
         server = _Server(_config(app, settings), registry)
         tell(_address(listener, settings))
         beside: list[tuple[uvicorn.Server, socket.socket]] = []
@@ -118,8 +140,11 @@ def run(
             beside.append((_AdminServer(_config(_admin(registry, settings), settings)), port))
             tell(f"{_address(port, settings)} (administration)")
         watcher = _watcher(registry, settings)
+        gate = None
+        if settings.grpc:
+            gate = _Gate(desk, settings, tell)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_serve(server, listener, beside, watcher))
+            runner.run(_serve(server, listener, beside, watcher, gate))
     if registry.failure is not None:
         raise registry.failure
     return server.received_signal
@@ -130,13 +155,18 @@ async def _serve(
     listener: socket.socket,
     beside: list[tuple[uvicorn.Server, socket.socket]],
     watcher: FolderWatcher | None,
+    gate: _Gate | None,
 ) -> None:
+    if gate is not None:
+        await gate.open()
     others = [asyncio.create_task(each.serve(sockets=[port])) for each, port in beside]
     if watcher is not None:
         watcher.start()
     try:
         await server.serve(sockets=[listener])
     finally:
+        if gate is not None:
+            await gate.close()
         if watcher is not None:
             watcher.stop()
         for each, _ in beside:

@@ -63,7 +63,9 @@ class ServerSettings(BaseModel):
     max_connections: int = Field(4_096, ge=1)
     """Connections that may be open at once; one more is answered 503."""
     grpc_port: int | None = Field(None, ge=0, le=65_535)
-    """TCP port of gRPC; none without it."""
+    """TCP port of gRPC; without it the one after the main port."""
+    grpc: bool = True
+    """Also speak gRPC."""
     admin_port: int | None = Field(None, ge=0, le=65_535)
     """TCP port of the administrators' interface; none without it."""
     admin_host: str = Field("127.0.0.1", min_length=1)
@@ -75,6 +77,11 @@ class ServerSettings(BaseModel):
     those that come and go later."""
     watch_seconds: float | None = Field(None, gt=0)
     """Look for changed bundles every so many seconds, and load them."""
+    devices: str = "cpu"
+    """Devices to run on: cpu, cuda:0,1 or ascend:0,1. Each but the cpu has a worker process of its
+    own, which is started again when it dies."""
+    isolate: bool = False
+    """Give the cpu a worker process too."""
     api_keys: str | None = None
     """File of the API keys that clients must have, made by 'longform key'."""
     admin_keys: str | None = None
@@ -102,6 +109,13 @@ class ServerSettings(BaseModel):
         except ValueError:
             return False
         return True
+
+    @property
+    def port_of_grpc(self) -> int:
+        """The port of gRPC; 0 for any free one."""
+        if self.grpc_port is not None:
+            return self.grpc_port
+        return self.port + 1 if self.port else 0
 
     @property
     def engine_limits(self) -> EngineLimits:

@@ -63,6 +63,24 @@ def _of_services(services: list[PredictionService]) -> Iterator[Metric]:
         if predictor is not None:
             info.add_metric([*address, predictor.bundle.digest, predictor.backend_info.name], 1)
     yield from (waiting, pace, ready, info)
+    yield from _of_devices(services)
+
+
+def _of_devices(services: list[PredictionService]) -> Iterator[Metric]:
+    labels = ["model", "version", "device"]
+    up = GaugeMetricFamily(
+        "longform_worker_up", "1 when the worker process takes batches, else 0.", labels=labels
+    )
+    restarts = CounterMetricFamily(
+        "longform_worker_restarts", "Times that a worker process was started again.", labels=labels
+    )
+    for service in services:
+        predictor = service.predictor
+        for state in () if predictor is None else predictor.device_states:
+            address = [service.name, service.version, state.name]
+            up.add_metric(address, float(state.is_ready))
+            restarts.add_metric(address, state.restarts)
+    yield from (up, restarts)
 
 
 def _of_caches(models: list[ServedModel]) -> Iterator[Metric]:
