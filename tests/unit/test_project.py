@@ -25,7 +25,7 @@ from longform.config import (
     SegmentSettings,
     load_config,
 )
-from longform.serving.schemas import PredictReply
+from longform.serving.reply_schemas import PredictReply
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "longform"

@@ -14,10 +14,11 @@ from longform.decision.rule import DecisionRule
 from longform.errors import BundleError
 from longform.serving.admin import create_admin_app
 from longform.serving.failures import NotReadyError
-from longform.serving.models import ModelRefusedError, ModelRegistry, UnknownModelError
+from longform.serving.models import ModelRegistry
 from longform.serving.rest import create_app
 from longform.serving.settings import ServerSettings
 from longform.serving.trials import Trial, TrialRules
+from longform.serving.versions import ModelRefusedError, UnknownModelError
 from longform.serving.watching import FolderWatcher
 from longform.types import Document
 

@@ -428,11 +428,13 @@ def test_r80_sigterm_ends_the_server_and_tells_the_caller(stub):
 
     def bound(address):
         addresses.append(address)
-        stopper.start()
+        if len(addresses) == 1:
+            stopper.start()
 
     assert run(registry, ServerSettings(port=0), on_bound=bound) == signal.SIGTERM
     stopper.join(5)
     assert addresses[0].startswith("http://127.0.0.1:")
+    assert addresses[1].endswith("(gRPC)")
     assert stub.calls[-1] == "close"
 
 

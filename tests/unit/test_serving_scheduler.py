@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longform.serving.jobs import Job, JobOptions, Weight
@@ -39,6 +39,7 @@ def scheduler_of(*jobs):
 lengths = st.lists(st.integers(1, QUANTUM), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(lengths, min_size=1, max_size=3), max_size=6), st.integers(1, 1_000))
 def test_every_segment_is_taken_once_in_order_within_the_budget(jobs, budget):
     scheduler = scheduler_of(*(job_of(*documents) for documents in jobs))

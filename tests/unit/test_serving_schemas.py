@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 
 from longform.serving.examples import REPLIES, REQUESTS
 from longform.serving.parsing import RequestError, parse_request
-from longform.serving.schemas import (
-    ModelReply,
-    PredictReply,
-    PredictRequest,
-    TimingReply,
-    build_prediction,
-    request_schema,
-)
+from longform.serving.reply_schemas import ModelReply, PredictReply, TimingReply, build_prediction
+from longform.serving.schemas import PredictRequest, request_schema
 from longform.types import Coverage, Document, Evidence, LabelScore, Prediction
 
 JSON_VALUES = st.recursive(

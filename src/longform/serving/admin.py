@@ -16,12 +16,13 @@ from starlette.exceptions import HTTPException
 
 from longform import __version__
 from longform.errors import BundleError, GateError, LongformError
-from longform.serving.models import ModelRefusedError, ModelRegistry, ServedModel
+from longform.serving.models import ModelRegistry
 from longform.serving.parsing import RequestError, read_shape
 from longform.serving.refusals import describe_error
 from longform.serving.replies import json_reply, request_body
-from longform.serving.schemas import ErrorReply
+from longform.serving.reply_schemas import ErrorReply
 from longform.serving.trials import Trial
+from longform.serving.versions import ModelRefusedError, ServedModel
 
 _MOST_BYTES = 65_536
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, FiniteFloat, StrictStr
 from longform.serving.answering import AnswerDesk
 from longform.serving.parsing import check_documents, read_shape
 from longform.serving.replies import error_replies, json_reply, request_body
-from longform.serving.schemas import CoverageReply, ForeignRequest
+from longform.serving.reply_schemas import CoverageReply
+from longform.serving.schemas import ForeignRequest
 from longform.types import Document, Prediction
 
 

@@ -8,9 +8,10 @@ from concurrent.futures import Future
 from longform.errors import InputError, LongformError
 from longform.serving.failures import NotReadyError, OverloadedError
 from longform.serving.jobs import Answer, JobOptions, Weight
-from longform.serving.models import ModelRegistry, ServedModel
+from longform.serving.models import ModelRegistry
 from longform.serving.service import PredictionService
 from longform.serving.trials import Trial
+from longform.serving.versions import ServedModel
 from longform.types import Document, Prediction
 
 

@@ -8,22 +8,21 @@ documents it belongs to, and those that are read are scored together.
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from longform.errors import InputError, LongformError
 from longform.serving.contract import Predictor
-from longform.serving.failures import BackendFailureError, NotReadyError, OverloadedError
-from longform.serving.jobs import DocumentReading, Job, Progress
+from longform.serving.failures import NotReadyError, OverloadedError
+from longform.serving.jobs import Job
 from longform.serving.limits import EngineLimits
 from longform.serving.pace import Pace
+from longform.serving.reports import BatchReport, EngineWatcher
 from longform.serving.scheduler import BatchItem, SegmentScheduler
-from longform.types import Document, Prediction, SegmentedDocument
+from longform.serving.scoring import backend_failure, score_documents
+from longform.types import Document, SegmentedDocument
 
 logger = logging.getLogger(__name__)
 
@@ -31,43 +30,6 @@ _LONG_CHARACTERS = 20_000
 """Requests with more text are cut on a thread of their own, so that short ones pass them."""
 _CUT_TOGETHER = 400_000
 """Most characters that are cut in one call."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReport:
-    """What one batch was.
-
-    Attributes:
-        segments: Segments in it.
-        requests: Requests that they belong to.
-        tokens: Tokens encoded.
-        padded_tokens: The same with padding.
-        fill: Tokens taken, of those that the batch might have had.
-        seconds: Time on the device.
-    """
-
-    segments: int
-    requests: int
-    tokens: int
-    padded_tokens: int
-    fill: float
-    seconds: float
-
-
-class EngineWatcher(Protocol):
-    """Who wants to know what the engine does; called on its threads."""
-
-    def batch_done(self, report: BatchReport) -> None:
-        """Take note of a batch."""
-
-    def request_dropped(self) -> None:
-        """Take note of a request whose client left before its answer."""
-
-    def backend_failed(self) -> None:
-        """A batch failed for no reason that a client can mend."""
-
-    def device_died(self, error: BaseException) -> None:
-        """A device thread has ended."""
 
 
 class Engine:
@@ -190,7 +152,7 @@ class Engine:
             segmented = self._segment(documents)
         except Exception as error:
             for job in jobs:
-                self._fail(job, _backend_failure(error))
+                self._fail(job, backend_failure(error))
             return
         first = 0
         with self._changed:
@@ -320,47 +282,10 @@ class Engine:
 
     def _conclude(self, jobs: list[Job]) -> None:
         """Score the documents that are read, and those whose progress is wanted."""
-        groups: dict[tuple[object, ...], list[tuple[Job, int, DocumentReading]]] = {}
-        for job in jobs:
-            for index, reading in enumerate(job.readings):
-                if reading is None or index in job.outcomes or not _is_due(job, reading):
-                    continue
-                options = job.options
-                # Documents of like sizes, since the head pads to the longest.
-                size = len(reading.segmented.segments).bit_length()
-                key = (options.evidence, options.raw_scores, size, reading.is_read)
-                groups.setdefault(key, []).append((job, index, reading))
-        for group in groups.values():
-            self._score(group)
+        for failed, error in score_documents(self._predictor, jobs):
+            self._report(error, [failed])
         for job in jobs:
             self._finish_if_answered(job)
-
-    def _score(self, group: list[tuple[Job, int, DocumentReading]]) -> None:
-        options, is_final = group[0][0].options, group[0][2].is_read
-        began = time.monotonic()
-        try:
-            predictions = self._predictor.conclude(
-                [job.documents[index] for job, index, _ in group],
-                [reading.reading() for _, _, reading in group],
-                evidence=options.evidence and is_final,
-                raw_scores=options.raw_scores,
-            )
-            _check_predictions(predictions, len(group))
-        except Exception as error:
-            if len(group) > 1:
-                for part in group:
-                    self._score([part])
-                return
-            self._report(error, [group[0][0]])
-            return
-        seconds = time.monotonic() - began
-        for (job, index, reading), prediction in zip(group, predictions, strict=True):
-            job.head_seconds += seconds
-            if is_final:
-                job.outcomes[index] = prediction
-            reading.reported = reading.read_in_order
-            if job.options.on_progress is not None:
-                job.options.on_progress(Progress(index, prediction))
 
     # Ends
 
@@ -372,7 +297,7 @@ class Engine:
         if isinstance(error, NotReadyError):
             failure: LongformError = error
         else:
-            failure = _backend_failure(error)
+            failure = backend_failure(error)
             logger.error("Inference failed: %s", failure)
             logger.debug("Inference failed.", exc_info=error)
         for job in jobs:
@@ -405,32 +330,3 @@ class Engine:
 def _daemon(name: str, run: Callable[..., None], *arguments: object) -> threading.Thread:
     # A native call that never returns must not keep the process alive after close().
     return threading.Thread(target=run, args=arguments, name=f"longform-{name}", daemon=True)
-
-
-def _is_due(job: Job, reading: DocumentReading) -> bool:
-    if reading.is_read:
-        return True
-    return job.options.on_progress is not None and reading.read_in_order > reading.reported
-
-
-def _backend_failure(error: Exception) -> BackendFailureError:
-    if isinstance(error, BackendFailureError):
-        return error
-    # A library's message may quote a document, so the error names the type alone.
-    return BackendFailureError(
-        "The model could not answer this request.", found=type(error).__name__
-    )
-
-
-def _check_predictions(predictions: Sequence[Prediction], expected: int) -> None:
-    if len(predictions) != expected:
-        raise BackendFailureError(
-            "There must be one prediction per document.",
-            found=f"{len(predictions)} for {expected}",
-        )
-    for prediction in predictions:
-        numbers = [prediction.score, *(entry.score for entry in prediction.scores)]
-        numbers += [entry.score for entry in prediction.labels or ()]
-        numbers += [stretch.score for stretch in prediction.evidence or ()]
-        if not all(math.isfinite(number) for number in numbers):
-            raise BackendFailureError("A score must be a finite number.", found="NaN or Infinity")

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Response
 
 from longform.serving.models import ModelRegistry
 from longform.serving.replies import json_reply
-from longform.serving.schemas import (
+from longform.serving.reply_schemas import (
     BackendReply,
     ErrorReply,
     HealthReply,

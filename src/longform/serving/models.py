@@ -7,103 +7,29 @@ leased and is closed when the last lease ends: so no request fails because a mod
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from longform.errors import InputError, LongformError
+from longform.errors import LongformError
 from longform.serving.contract import Predictor
-from longform.serving.engine import BatchReport
 from longform.serving.failures import NotReadyError, OverloadedError
 from longform.serving.limits import EngineLimits
+from longform.serving.reports import BatchReport
 from longform.serving.service import PredictionService, ServiceState, ServiceWatcher
 from longform.serving.trials import Trial, TrialKind, TrialRules
+from longform.serving.versions import (
+    LoadedVersion,
+    ModelRefusedError,
+    ServedModel,
+    UnknownModelError,
+)
 
 logger = logging.getLogger(__name__)
 
 OpenPredictor = Callable[[Path], Predictor]
 """Opens the bundle of a folder."""
-
-
-class UnknownModelError(InputError):
-    """A request names a model or a version that is not served."""
-
-
-class ModelRefusedError(LongformError):
-    """A version may not take the place it was loaded for; what was served before still is."""
-
-
-@dataclass(eq=False)
-class LoadedVersion:
-    """One version of one model.
-
-    Attributes:
-        service: What answers.
-        folder: Where its bundle is.
-        leases: Requests that it is answering.
-        is_retired: Whether it takes no new requests and is closed after its last lease.
-    """
-
-    service: PredictionService
-    folder: Path
-    leases: int = 0
-    is_retired: bool = False
-
-    @property
-    def digest(self) -> str:
-        """Of the bundle's manifest; empty while it is loading."""
-        predictor = self.service.predictor
-        return "" if predictor is None else predictor.bundle.digest
-
-
-@dataclass(eq=False)
-class ServedModel:
-    """A name and the versions behind it.
-
-    Attributes:
-        name: Of the model.
-        current: The version that answers.
-        versions: All that are loaded, `current` among them.
-        previous: Folder and digest of the version that was current before.
-        trial: A version on trial, beside `current`.
-        last_trial: What became of the trial before.
-    """
-
-    name: str
-    current: str
-    versions: dict[str, LoadedVersion] = field(default_factory=dict)
-    previous: tuple[Path, str] | None = None
-    trial: Trial | None = None
-    last_trial: Trial | None = None
-    loading: threading.Lock = field(default_factory=threading.Lock)
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-    @property
-    def serving(self) -> LoadedVersion:
-        """The version that answers when the request does not say which."""
-        return self.versions[self.current]
-
-    def choose(self, version: str | None) -> LoadedVersion:
-        """Return the version for a request.
-
-        Raises:
-            UnknownModelError: There is no such version.
-        """
-        if version is None:
-            trial = self.trial
-            if trial is not None and trial.takes_next():
-                return self.versions[trial.version]
-            return self.serving
-        if version not in self.versions or self.versions[version].is_retired:
-            raise UnknownModelError(
-                "The version must be one that is served here.",
-                found=f"{version[:20]!a} of '{self.name}'",
-                fix=f"Ask for one of {', '.join(sorted(self.versions))}.",
-            )
-        return self.versions[version]
 
 
 class ModelRegistry(ServiceWatcher):
@@ -147,7 +73,11 @@ class ModelRegistry(ServiceWatcher):
     def services(self) -> list[PredictionService]:
         """Every version that is loaded."""
         with self._lock:
-            return [loaded.service for model in self.models.values() for loaded in _all_of(model)]
+            return [
+                loaded.service
+                for model in self.models.values()
+                for loaded in model.versions.values()
+            ]
 
     @property
     def current_services(self) -> list[PredictionService]:
@@ -457,7 +387,3 @@ class ModelRegistry(ServiceWatcher):
     def _close_aside(self, loaded: LoadedVersion) -> None:
         # Freeing a model takes a while; whoever let it go does not wait.
         threading.Thread(target=loaded.service.close, name="longform-close", daemon=True).start()
-
-
-def _all_of(model: ServedModel) -> list[LoadedVersion]:
-    return list(model.versions.values())

@@ -18,7 +18,7 @@ from longform.serving.answering import AnswerDesk
 from longform.serving.models import ModelRegistry
 from longform.serving.open_inference_request import InferRequest, parse_infer
 from longform.serving.replies import error_replies, json_reply, request_body
-from longform.serving.schemas import ErrorReply
+from longform.serving.reply_schemas import ErrorReply
 from longform.types import Prediction
 
 HEADER_LENGTH = "inference-header-content-length"

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from longform.errors import InputError
-from longform.serving.schemas import ErrorType, PredictParameters, PredictRequest, TextInput
+from longform.serving.reply_schemas import ErrorType
+from longform.serving.schemas import PredictParameters, PredictRequest, TextInput
 from longform.types import Document
 
 ShapeT = TypeVar("ShapeT", bound=BaseModel)

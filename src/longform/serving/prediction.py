@@ -11,15 +11,15 @@ from longform.serving.jobs import Answer
 from longform.serving.parsing import parse_request
 from longform.serving.refusals import describe_error
 from longform.serving.replies import error_replies, json_reply, request_body
-from longform.serving.schemas import (
+from longform.serving.reply_schemas import (
     ItemErrorReply,
     PredictionReply,
     PredictReply,
-    PredictRequest,
     TimingReply,
     build_prediction,
     describe_model,
 )
+from longform.serving.schemas import PredictRequest
 from longform.types import Prediction
 
 

@@ -6,9 +6,9 @@ from starlette.exceptions import HTTPException
 
 from longform.errors import InputError
 from longform.serving.failures import BackendFailureError, NotReadyError, OverloadedError
-from longform.serving.models import ModelRefusedError, UnknownModelError
 from longform.serving.parsing import RequestError
-from longform.serving.schemas import ErrorType
+from longform.serving.reply_schemas import ErrorType
+from longform.serving.versions import ModelRefusedError, UnknownModelError
 
 Refusal = tuple[int, ErrorType, str, dict[str, str]]
 """Status code, kind for programs, message, headers."""

@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel
 
-from longform.serving.schemas import ErrorReply, request_schema
+from longform.serving.reply_schemas import ErrorReply
+from longform.serving.schemas import request_schema
 
 _ERRORS = {
     400: "Not JSON in UTF-8.",

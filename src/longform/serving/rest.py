@@ -23,7 +23,7 @@ from longform.serving.pages import PAGE_PATHS, add_pages
 from longform.serving.prediction import add_prediction
 from longform.serving.refusals import describe_error
 from longform.serving.replies import json_reply
-from longform.serving.schemas import ErrorReply
+from longform.serving.reply_schemas import ErrorReply
 from longform.serving.security import KeyGuard, KeyRing
 from longform.serving.settings import ServerSettings
 from longform.serving.streaming import add_streaming

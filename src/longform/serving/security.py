@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from longform.errors import ConfigError
 from longform.serving.replies import json_reply
-from longform.serving.schemas import ErrorReply
+from longform.serving.reply_schemas import ErrorReply
 
 _LINE = re.compile(r"(?P<name>[\w.-]+):(?P<digest>[0-9a-fA-F]{64})")
 UNAUTHORIZED = "A key must come with the request: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."

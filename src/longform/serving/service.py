@@ -16,10 +16,11 @@ from enum import StrEnum
 
 from longform.errors import InputError, LongformError
 from longform.serving.contract import Predictor
-from longform.serving.engine import BatchReport, Engine
+from longform.serving.engine import Engine
 from longform.serving.failures import BackendFailureError, NotReadyError
 from longform.serving.jobs import Answer, Job, JobOptions
 from longform.serving.limits import EngineLimits
+from longform.serving.reports import BatchReport
 from longform.text.documents import check_pair
 from longform.types import Document
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from longform.serving.models import ModelRegistry, ServedModel
+from longform.serving.models import ModelRegistry
 from longform.serving.service import PredictionService
+from longform.serving.versions import ServedModel
 
 
 class StateCollector(Collector):

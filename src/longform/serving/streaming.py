@@ -23,7 +23,8 @@ from longform.serving.parsing import parse_request
 from longform.serving.prediction import build_reply
 from longform.serving.refusals import describe_error
 from longform.serving.replies import error_replies, request_body
-from longform.serving.schemas import ErrorReply, PredictRequest, absent_keys, build_prediction
+from longform.serving.reply_schemas import ErrorReply, absent_keys, build_prediction
+from longform.serving.schemas import PredictRequest
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _SILENCE = 15.0

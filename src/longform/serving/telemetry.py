@@ -13,9 +13,9 @@ from prometheus_client import (
     generate_latest,
 )
 
-from longform.serving.engine import BatchReport
 from longform.serving.jobs import Answer
 from longform.serving.models import ModelRegistry
+from longform.serving.reports import BatchReport
 from longform.serving.service import PredictionService, ServiceWatcher
 from longform.serving.state_metrics import StateCollector
 from longform.types import Prediction

@@ -14,7 +14,8 @@ from longform.serving.answering import AnswerDesk, Answered
 from longform.serving.jobs import JobOptions
 from longform.serving.parsing import check_documents, read_shape
 from longform.serving.replies import error_replies, json_reply, request_body
-from longform.serving.schemas import ForeignRequest, LabelScoreReply
+from longform.serving.reply_schemas import LabelScoreReply
+from longform.serving.schemas import ForeignRequest
 from longform.types import Document
 
 TEI_STATUS = {"backend": 424, "empty": 400}
