@@ -69,7 +69,7 @@ class SlicingPredictor:
 
     def __init__(self, kind="single"):
         knobs = SimpleNamespace(segments=SimpleNamespace(segment_length=8))
-        description = SimpleNamespace(text_pair=kind == "pair", knobs=knobs)
+        description = SimpleNamespace(text_pair=kind == "pair", knobs=knobs, training={})
         self.bundle = SimpleNamespace(digest="0123456789abcdef" * 4, description=description)
         self.rule = DecisionRule(LABELS)
         if kind == "multi":

@@ -68,7 +68,7 @@ class StubPredictor:
 
     def __init__(self, *, text_pair: bool = False, multi_label: bool = False) -> None:
         knobs = SimpleNamespace(segments=SimpleNamespace(segment_length=self.segment_length))
-        description = SimpleNamespace(text_pair=text_pair, knobs=knobs)
+        description = SimpleNamespace(text_pair=text_pair, knobs=knobs, training={})
         self.bundle = SimpleNamespace(digest="d" * 64, description=description)
         self.rule = DecisionRule(LABELS)
         if multi_label:

@@ -70,9 +70,11 @@ def run_server(
     from longform.bundle import load_bundle
     from longform.inference.predictor import load
     from longform.serving.models import ModelRegistry
+    from longform.serving.request_log import set_up_logging
     from longform.serving.server import run
     from longform.serving.workers.devices import parse_devices
 
+    set_up_logging(settings.log_format, settings.log_level)
     devices = parse_devices(settings.devices)
     in_workers = settings.isolate or devices[0].name != "cpu"
 

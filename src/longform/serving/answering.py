@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from fastapi import Request
+from starlette.types import Scope
 
 from longform.errors import LongformError
 from longform.serving.bodies import read_body
@@ -18,6 +19,7 @@ from longform.serving.comparing import Comparing
 from longform.serving.jobs import Answer, JobOptions, Progress
 from longform.serving.models import ModelRegistry
 from longform.serving.parsing import RequestError
+from longform.serving.request_log import note_answer
 from longform.serving.service import PredictionService
 from longform.serving.settings import ServerSettings
 from longform.serving.telemetry import Telemetry
@@ -119,6 +121,7 @@ class AnswerDesk:
             with self.registry.lease(asked.model_name, asked.model_version) as service:
                 future = self.submit(service, asked)
                 answer = await _wait_for_answer(request, future)
+                note_answer(request.scope, answer, service.name, service.version)
                 return self._hand_out(asked, answer, service)
 
     @contextlib.asynccontextmanager
@@ -153,13 +156,20 @@ class AnswerDesk:
             finally:
                 future.cancel()
 
-    async def answer_asked(self, asked: AskedT) -> Answered[AskedT]:
-        """Answer a request that was read before; cancelling drops what has not been encoded."""
+    async def answer_asked(self, asked: AskedT, scope: Scope | None = None) -> Answered[AskedT]:
+        """Answer a request that was read before; cancelling drops what has not been encoded.
+
+        Args:
+            asked: The request.
+            scope: Of an HTTP request, whose log line is to name the answer.
+        """
         with (
             self.registry.permit(),
             self.registry.lease(asked.model_name, asked.model_version) as service,
         ):
             answer = await asyncio.wrap_future(self.submit(service, asked))
+            if scope is not None:
+                note_answer(scope, answer, service.name, service.version)
             return self._hand_out(asked, answer, service)
 
     def submit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -57,6 +58,12 @@ def add_health(app: FastAPI, registry: ModelRegistry, telemetry: Telemetry) -> N
             models=[describe_model(each) for each in registry.current_services],
         )
         return json_reply(described.model_dump_json())
+
+    @app.get("/drift", responses={404: {"model": ErrorReply}})
+    async def drift(model: str | None = None) -> Response:
+        """Compare recent documents with those of validation: lengths, labels, confidences."""
+        described = telemetry.drift.describe(registry.find(model).serving.service)
+        return json_reply(json.dumps(described, ensure_ascii=False))
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:

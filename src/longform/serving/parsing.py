@@ -78,6 +78,23 @@ def parse_request(body: bytes, max_client_batch_size: int) -> PredictRequest:
     return request
 
 
+def parse_options(written: str, inputs: Sequence[str]) -> PredictRequest:
+    """Read the options of texts that came another way.
+
+    Args:
+        written: JSON object: a request without its texts.
+        inputs: The texts.
+
+    Raises:
+        RequestError: 400 when it is not JSON, 422 for another shape.
+    """
+    content = _parse_json(written.encode("utf-8", "surrogatepass"))
+    if not isinstance(content, dict) or {"inputs", "text", "text_pair"} & content.keys():
+        raise RequestError(422, "'options' must be an object without texts.", found="another one")
+    rule = "'options' must be a JSON object: a body of /predict without its texts."
+    return check_shape({**content, "inputs": list(inputs)}, PredictRequest, rule)
+
+
 def read_shape(body: bytes, shape: type[ShapeT], rule: str) -> ShapeT:
     """Read a body of one of the shapes of other servers.
 

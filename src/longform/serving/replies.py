@@ -15,6 +15,7 @@ _ERRORS = {
     401: "No key, or not a known one (where the server wants keys).",
     404: "No such model.",
     408: "The body did not arrive in time.",
+    415: "Not a kind of file, or of body, that can be read.",
     413: "Too large, or (strict) not wholly readable.",
     422: "Wrong shape, empty, too many documents, or not the number of texts that the model judges "
     "together.",

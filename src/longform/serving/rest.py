@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longform import __version__
 from longform.errors import LongformError
@@ -24,6 +22,7 @@ from longform.serving.prediction import add_prediction
 from longform.serving.refusals import describe_error
 from longform.serving.replies import json_reply
 from longform.serving.reply_schemas import ErrorReply
+from longform.serving.request_log import RequestWatch
 from longform.serving.security import KeyGuard, KeyRing
 from longform.serving.settings import ServerSettings
 from longform.serving.streaming import add_streaming
@@ -32,6 +31,8 @@ from longform.serving.text_embeddings_inference import (
     TEI_STATUS,
     add_text_embeddings_inference,
 )
+from longform.serving.tracing import RequestTracer
+from longform.serving.uploads import add_uploads
 
 OPEN_PATHS = frozenset(
     {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", *PAGE_PATHS}
@@ -60,12 +61,18 @@ def create_app(
         desk: What other front doors share; None for one of its own.
     """
     desk = desk or create_desk(registry, settings)
+    tracer = None
+    if settings.otlp_endpoint is not None:
+        tracer = RequestTracer.to_endpoint(settings.otlp_endpoint)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         registry.start()
         yield
         await asyncio.to_thread(registry.close)
+        desk.telemetry.devices.stop()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
     app = FastAPI(
         title="longform",
@@ -78,11 +85,12 @@ def create_app(
     if settings.api_keys is not None:
         keys = KeyRing.from_file(Path(settings.api_keys))
         app.add_middleware(KeyGuard, keys=keys, open_paths=OPEN_PATHS)
-    app.add_middleware(_RequestCounter, telemetry=desk.telemetry)
+    app.add_middleware(RequestWatch, telemetry=desk.telemetry, tracer=tracer)
     _add_error_replies(app)
     for add_routes in (
         add_prediction,
         add_streaming,
+        add_uploads,
         add_open_inference,
         add_classify,
         add_text_embeddings_inference,
@@ -107,30 +115,3 @@ def _add_error_replies(app: FastAPI) -> None:
     for kind in (LongformError, HTTPException, Exception):
         app.add_exception_handler(kind, reply)
     app.add_exception_handler(ClientLeftError, reply_to_nobody)
-
-
-class _RequestCounter:
-    """Counts each request once, whatever answered it."""
-
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
-        self._app = app
-        self._telemetry = telemetry
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began = time.monotonic()
-        code = 500
-
-        async def watch(message: Message) -> None:
-            nonlocal code
-            if message["type"] == "http.response.start":
-                code = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            endpoint = getattr(scope.get("route"), "path", "other")
-            self._telemetry.count_request(endpoint, code, time.monotonic() - began)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -82,6 +82,12 @@ class ServerSettings(BaseModel):
     own, which is started again when it dies."""
     isolate: bool = False
     """Give the cpu a worker process too."""
+    log_format: Literal["text", "json"] = "text"
+    """Form of the log: a line for people, or one JSON object. No text of a document is in it."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severity that is logged; each request is INFO."""
+    otlp_endpoint: str | None = None
+    """Collector that gets OpenTelemetry traces by OTLP over HTTP, such as http://127.0.0.1:4318."""
     api_keys: str | None = None
     """File of the API keys that clients must have, made by 'longform key'."""
     admin_keys: str | None = None

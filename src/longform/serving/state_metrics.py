@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from longform.serving.drift import DriftMonitor
 from longform.serving.models import ModelRegistry
 from longform.serving.service import PredictionService
 from longform.serving.versions import ServedModel
@@ -17,10 +18,12 @@ class StateCollector(Collector):
 
     Args:
         models: The models of the server.
+        drift: Compares what comes with what was there in validation.
     """
 
-    def __init__(self, models: ModelRegistry) -> None:
+    def __init__(self, models: ModelRegistry, drift: DriftMonitor) -> None:
         self._models = models
+        self._drift = drift
 
     def collect(self) -> Iterator[Metric]:
         """Yield each family."""
@@ -37,6 +40,19 @@ class StateCollector(Collector):
         yield from _of_services(services)
         yield from _of_caches(models)
         yield from _of_trials(models)
+        yield self._of_drift(services)
+
+    def _of_drift(self, services: list[PredictionService]) -> Metric:
+        index = GaugeMetricFamily(
+            "longform_drift_index",
+            "Population stability index of recent documents against those of validation: below "
+            "0.1 nothing has changed, above 0.25 something has.",
+            labels=["model", "version", "quantity"],
+        )
+        for service in services:
+            for quantity, value in self._drift.compare(service).items():
+                index.add_metric([service.name, service.version, quantity], value)
+        return index
 
 
 def _of_services(services: list[PredictionService]) -> Iterator[Metric]:

@@ -24,6 +24,7 @@ from longform.serving.prediction import build_reply
 from longform.serving.refusals import describe_error
 from longform.serving.replies import error_replies, request_body
 from longform.serving.reply_schemas import ErrorReply, absent_keys, build_prediction
+from longform.serving.request_log import note_answer
 from longform.serving.schemas import PredictRequest
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -74,6 +75,7 @@ async def _events(request: Request, desk: AnswerDesk) -> AsyncGenerator[bytes]:
         try:
             answer = desk.judge(asked, await stream.answer())
             desk.telemetry.observe_answer(service, answer)
+            note_answer(request.scope, answer, service.name, service.version)
             reply = build_reply(Answered(asked, answer, service), desk.settings.top_k).encode()
         except LongformError as error:
             _, error_type, message, _ = describe_error(error)

@@ -13,6 +13,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from longform.serving.device_metrics import DeviceCollector
+from longform.serving.drift import DriftMonitor
 from longform.serving.jobs import Answer
 from longform.serving.models import ModelRegistry
 from longform.serving.reports import BatchReport
@@ -44,13 +46,16 @@ class Telemetry(ServiceWatcher):
             _SECONDS,
             ["endpoint"],
         )
+        self.drift = DriftMonitor()
+        self.devices = DeviceCollector()
+        self.registry.register(self.devices)
         self._add_stages()
         self._add_documents()
         self._add_batches()
 
     def watch(self, models: ModelRegistry) -> None:
         """Also show the state of the models, as it is when the metrics are asked for."""
-        self.registry.register(StateCollector(models))
+        self.registry.register(StateCollector(models, self.drift))
 
     def count_request(self, endpoint: str, code: int | str, seconds: float) -> None:
         """Count one finished request.
@@ -65,6 +70,7 @@ class Telemetry(ServiceWatcher):
 
     def observe_answer(self, service: PredictionService, answer: Answer) -> None:
         """Record the stages and documents of one answered request."""
+        self.drift.observe(service, answer)
         for stage, seconds in (
             (self._tokenize_duration, answer.tokenize_seconds),
             (self._queue_duration, answer.queue_seconds),

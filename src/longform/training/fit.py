@@ -14,6 +14,7 @@ import transformers
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
+from longform.decision.sketch import Sketch
 from longform.inference.scorer import Scores
 from longform.models import LongTextClassifier
 from longform.models.fake_quantization import QuantizedLayer
@@ -110,6 +111,8 @@ def fit(
     if distillation is not None:
         told = distillation.account(validation, labels, outcome.validation.metrics, model, reporter)
         summary["distillation"] = told
+    rule, judged = _rule(labels, outcome.validation), _scores(outcome.validation, parts[1])
+    summary["sketch"] = _sketch(rule, judged)
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
@@ -117,11 +120,11 @@ def fit(
         config=config,
         encoder_digest=weights_digest(model.encoder),
         metrics=outcome.validation.metrics,
-        rule=_rule(labels, outcome.validation),
+        rule=rule,
         summary=summary,
         rounding=outcome.rounding,
         history=tuple(outcome.trainer.state.log_history),
-        validation=_scores(outcome.validation, parts[1]),
+        validation=judged,
     )
 
 
@@ -212,6 +215,15 @@ def _segment(
             segmented.append(result)
             advance(1)
     return Part(segmented, labels, [document.id for document in documents])
+
+
+def _sketch(rule: DecisionRule, scores: Scores) -> dict[str, Any]:
+    """Sketch the validation documents, for a server to see whether later ones are like them."""
+    sketch = Sketch()
+    for coverage, row in zip(scores.coverage, rule.probabilities(scores.logits), strict=True):
+        best = int(row.argmax())
+        sketch.add(coverage.tokens_total, rule.labels[best], float(row[best]))
+    return sketch.as_json()
 
 
 def _coverage(documents: Sequence[SegmentedDocument]) -> dict[str, Any]:
