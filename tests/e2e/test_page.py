@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import threading
@@ -16,8 +17,10 @@ import uvicorn
 
 from longform.decision.rule import DecisionRule
 from longform.inference.neural import EncodedSegments
+from longform.serving.limits import EngineLimits
 from longform.serving.models import ModelRegistry
 from longform.serving.rest import create_app
+from longform.serving.security import new_key
 from longform.serving.server import bind
 from longform.serving.settings import ServerSettings
 from longform.types import (
@@ -50,6 +53,7 @@ DOCUMENT = "\n".join(
 
 SECOND = "原告主张被告𠮷违反了合同第三条的约定。" * 40
 THRESHOLDS = {LABELS[0]: 0.8, LABELS[1]: 0.35, LABELS[2]: 0.3, LABELS[8]: 0.002}
+KEY = new_key("colleagues")
 CRASH, SLOW = 1, 2
 CODES = {"crash": CRASH, "slow": SLOW}
 EFFECTS = [0.002, 0.21, -0.004, 0.03, -0.12, 0.001, 0.0]
@@ -68,6 +72,7 @@ class SlicingPredictor:
     device_states = ()
 
     def __init__(self, kind="single"):
+        self.kind = kind
         knobs = SimpleNamespace(segments=SimpleNamespace(segment_length=8))
         description = SimpleNamespace(text_pair=kind == "pair", knobs=knobs, training={})
         self.bundle = SimpleNamespace(digest="0123456789abcdef" * 4, description=description)
@@ -91,7 +96,7 @@ class SlicingPredictor:
         if any(segment.token_ids[0] == CRASH for segment in segments):
             raise RuntimeError("boom")
         if any(segment.token_ids[0] == SLOW for segment in segments):
-            time.sleep(0.05)
+            time.sleep(0.2)
         count = len(segments)
         return EncodedSegments(np.zeros((count, 1), dtype=np.float32), count, count)
 
@@ -127,6 +132,9 @@ class SlicingPredictor:
 
     def _scores(self, document):
         values = [0.9, *[0.1 / 8] * 8]
+        if self.kind == "second":
+            names = (LABELS[1], LABELS[0], *LABELS[2:])
+            return tuple(LabelScore(*entry) for entry in zip(names, values, strict=True))
         if self.rule.is_multi_label:
             values = [0.95, 0.41, 0.29, 0.2, 0.1, 0.05, 0.04, 0.03, 0.02]
             if document.text.startswith("nothing"):
@@ -166,14 +174,23 @@ def _slices(text, part, is_cut):
 
 
 @pytest.fixture(scope="module")
-def addresses():
+def addresses(tmp_path_factory):
     """Where a model of one label, of several, and of pairs is served."""
     found, stops = {}, []
-    for kind in ("single", "multi", "pair"):
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "keys").write_text(KEY[1])
+    for kind in ("single", "multi", "pair", "two", "key"):
         settings = ServerSettings(port=0)
+        if kind == "key":
+            settings = ServerSettings(port=0, api_keys=str(folder / "keys"))
         listener = bind(settings)
-        registry = ModelRegistry(lambda _, kind=kind: SlicingPredictor(kind))
-        service = registry.add("contracts", Path("bundle"))
+        registry = ModelRegistry(
+            lambda folder, kind=kind: SlicingPredictor(folder.name if kind == "two" else kind),
+            limits=EngineLimits(max_batch_tokens=16),
+        )
+        service = registry.add("contracts", Path("single"))
+        if kind == "two":
+            registry.add("other", Path("second"))
         server = uvicorn.Server(
             uvicorn.Config(create_app(registry, settings), log_config=None, access_log=False)
         )
@@ -317,14 +334,120 @@ def test_files_are_decoded_in_the_browser(open_page, encoding):
     assert "judgment.txt" in page.inner_text("#facts")
 
 
-def test_a_file_that_is_no_text_is_refused_with_the_way_out(open_page):
+def test_a_file_that_cannot_be_read_is_refused_with_the_way_out(open_page):
     page = open_page()
     page.set_input_files(
         "#file",
         {"name": "scan.pdf", "mimeType": "application/pdf", "buffer": b"%PDF\0\xff\xff\x80"},
     )
     page.wait_for_selector("#fault:not([hidden])")
-    assert "Save the document as .txt" in page.inner_text("#fault")
+    assert "scan.pdf" in page.inner_text("#fault")
+    assert "plain text, a Word document (.docx) or a PDF" in page.inner_text("#fault")
+
+
+def test_a_word_document_is_read_by_the_server(open_page):
+    docx = pytest.importorskip("docx")
+    document, content = docx.Document(), io.BytesIO()
+    document.add_paragraph("第一条 双方同意。")
+    document.save(content)
+    page = open_page()
+    file = {"name": "a.docx", "mimeType": "", "buffer": content.getvalue()}
+    page.set_input_files("#file", file)
+    page.wait_for_function("() => document.getElementById('document').value")
+    assert page.input_value("#document") == "第一条 双方同意。"
+    assert "a.docx · DOCX" in page.inner_text("#facts")
+
+
+def test_several_files_are_listed_with_their_answers_and_can_be_opened(open_page):
+    page = open_page()
+    files = [
+        {"name": f"{name}.txt", "mimeType": "text/plain", "buffer": text.encode()}
+        for name, text in (("one", DOCUMENT), ("two", "truncated " + DOCUMENT), ("bad", "\x00\x01"))
+    ]
+    page.set_input_files("#file", files)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#batch li')].every(li => li.className === 'failed'"
+        " || !li.firstElementChild.disabled)"
+    )
+    rows = page.locator("#batch li")
+    assert rows.count() == 3
+    assert LABELS[0] in rows.nth(0).inner_text()
+    assert "Not read as a whole: 25.0%" in rows.nth(1).inner_text()
+    assert "could not be read" in rows.nth(2).inner_text()
+    rows.nth(0).locator("button").click()
+    assert page.inner_text("#label") == LABELS[0]
+    assert page.text_content("#text") == DOCUMENT
+    assert page.is_visible("#batch"), "the list stays beside the answer"
+    page.click("#clear")
+    assert page.is_hidden("#batch-part")
+
+
+def test_the_answer_so_far_is_told_while_a_long_document_is_read(open_page):
+    page = open_page()
+    page.fill("#document", "slow " + DOCUMENT)
+    page.click("#classify")
+    page.wait_for_selector("#so-far:not([hidden])")
+    said = page.inner_text("#so-far")
+    assert re.fullmatch(rf"[\d.]+% read; so far: {LABELS[0]}, 90.0%", said)
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.inner_text("#coverage-title") == "✓ Read as a whole"
+
+
+def test_two_models_are_compared(open_page):
+    page = open_page(kind="two")
+    page.wait_for_selector("#models:not([hidden])")
+    page.select_option("#compare", "other")
+    classify(page, DOCUMENT)
+    assert "They give different labels" in page.inner_text("#comparison")
+    columns = page.locator("#comparison .column").all_inner_texts()
+    assert columns[0].startswith("contracts")
+    assert columns[1].startswith("other")
+    page.click("#edit")
+    page.select_option("#model", "other")
+    page.select_option("#compare", "")
+    classify(page, DOCUMENT)
+    assert page.inner_text("#label") == LABELS[1]
+    assert page.is_hidden("#comparison")
+
+
+def test_a_server_that_wants_a_key_is_given_one(open_page):
+    page = open_page(kind="key")
+    page.fill("#document", "some text")
+    page.wait_for_selector("#key-dialog[open]")
+    page.fill("#key", KEY[0])
+    page.click("#key-dialog .primary")
+    page.wait_for_selector("#key-dialog:not([open])", state="attached")
+    classify(page, "some text")
+    assert page.inner_text("#label") == LABELS[0]
+
+
+def test_the_theme_can_be_chosen_and_is_remembered(open_page):
+    page = open_page()
+    ground = "() => getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(ground)
+    page.click("#theme")
+    page.click("#theme")
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(ground) == dark
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+def test_operations_are_shown_from_the_metrics(open_page, language):
+    page = open_page(language)
+    classify(page, DOCUMENT)
+    page.click("nav a[href=operations]")
+    page.wait_for_selector(".tile .figure")
+    assert page.locator(".tile").count() == 8
+    row = page.locator("#models tbody tr").first.inner_text()
+    assert "contracts" in row
+    page.wait_for_function(
+        "() => !document.querySelector('[data-figure=opsMemory] .figure').textContent"
+        ".startsWith('0')"
+    )
+    width = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+    assert width <= 0
 
 
 def test_the_language_follows_the_browser_and_can_be_switched(open_page):

@@ -15,10 +15,14 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-_SCRIPTS = ("answer.js", "elements.js", "page.js", "reader.js", "words.js")
+_SCRIPTS = (
+    "answer.js", "batch.js", "choices.js", "compare.js", "elements.js", "files.js", "metrics.js",
+    "operations.js", "page.js", "reader.js", "server.js", "words.js",
+)  # fmt: skip
 _FILES = {
     "/": ("index.html", "html"),
     "/docs": ("docs.html", "html"),
+    "/operations": ("operations.html", "html"),
     "/page.css": ("page.css", "css"),
     **{f"/{name}": (name, "javascript") for name in _SCRIPTS},
 }

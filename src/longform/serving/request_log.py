@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longform.serving.jobs import Answer
+from longform.serving.pages import PAGE_PATHS
 from longform.serving.telemetry import Telemetry
 from longform.serving.tracing import RequestTracer
 
@@ -23,7 +24,10 @@ REQUEST_ID = "x-request-id"
 STATE = "longform"
 """Where in a request's scope its answer is noted, for whoever logs and traces it."""
 _FIT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_QUIET = {"/metrics", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
+_QUIET = PAGE_PATHS | {
+    "/metrics", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"
+}  # fmt: skip
+"""What probes and pages ask all the time."""
 LogFormat = Literal["text", "json"]
 
 

@@ -1,9 +1,14 @@
 // The life of the page: the editor, the server, and which of its parts are to be seen.
 
 import { foldScores, showPrediction, summary } from "./answer.js";
+import { classifyFiles, endBatch } from "./batch.js";
+import { chooseLanguage, remembered, setUpTheme } from "./choices.js";
+import { askSecond, chosenModel, offerModels, showComparison } from "./compare.js";
 import { element, isNarrow, part } from "./elements.js";
+import { readText } from "./files.js";
 import { scrollToStart, showMapViews } from "./reader.js";
-import { WORDS, count, currentLanguage, useLanguage, words } from "./words.js";
+import { askJson, classifyStream, useKey } from "./server.js";
+import { count, currentLanguage, percent, useLanguage, words } from "./words.js";
 
 const PANES = [
   { input: part("document"), facts: [part("facts-first"), part("read-first")], file: "" },
@@ -13,6 +18,8 @@ const state = {
   texts: 1, // That the model judges together.
   thresholds: new Map(),
   reply: null,
+  second: null,
+  models: [],
   readTexts: [],
   fault: null,
   health: null,
@@ -30,23 +37,6 @@ const codePoints = (text) => {
 
 // ---------------------------------------------------------------- language
 
-function chooseLanguage() {
-  const stored = new URLSearchParams(location.search).get("lang") || remembered("language");
-  if (stored in WORDS) return stored;
-  const first = (navigator.languages && navigator.languages[0]) || navigator.language || "en";
-  return first.toLowerCase().startsWith("zh") ? "zh" : "en";
-}
-
-function remembered(key, value) {
-  // Storage is forbidden in some company browsers; the choice then lasts as long as the page.
-  try {
-    if (value !== undefined) localStorage.setItem(`longform.${key}`, value);
-    return localStorage.getItem(`longform.${key}`);
-  } catch (error) {
-    return null;
-  }
-}
-
 /** Say everything anew, in this language and for as many texts as the model judges. */
 function showWords() {
   const isChinese = currentLanguage() === "zh";
@@ -60,6 +50,7 @@ function showWords() {
   part("document-pair").placeholder = words().placeholderSecond;
   part("language").textContent = isChinese ? "English" : "中文";
   part("language").lang = isChinese ? "en" : "zh-CN";
+  offerModels(state.models);
   showFacts();
   showHealth();
   showFault();
@@ -75,6 +66,8 @@ function showView(view) {
 /** Show one of: empty, working, fault, result. */
 function showAnswer(which) {
   for (const id of ["empty", "working", "fault", "result"]) part(id).hidden = id !== which;
+  part("batch-part").hidden = !part("batch").childElementCount;
+  if (which === "empty" && !part("batch-part").hidden) part("empty").hidden = true;
   document.body.dataset.answer = which === "empty" ? "none" : "shown";
   // In one column the answer moves above the document, maybe out of sight.
   if (which !== "empty" && isNarrow()) window.scrollTo(0, 0);
@@ -109,6 +102,7 @@ function fail(title, detail) {
 function showResult() {
   if (!state.reply) return;
   showPrediction(state.reply.predictions[0], state.readTexts, state.thresholds);
+  showComparison(state.reply, state.second);
 }
 
 // ---------------------------------------------------------------- the server
@@ -125,18 +119,38 @@ async function askHealth() {
   if (state.health.status !== "ready") setTimeout(askHealth, 1500);
 }
 
-/** Learn whether the model judges one text or two, and what its thresholds are. */
+/** Learn whether the model judges one text or two, what its thresholds are, and which others are. */
 async function askInfo() {
-  const reply = await fetch("info", { cache: "no-store" });
-  if (!reply.ok) return;
-  const info = await reply.json();
+  const model = chosenModel();
+  let info;
+  try {
+    info = await askJson(`info${model ? `?model=${encodeURIComponent(model)}` : ""}`);
+  } catch (error) {
+    if (error.status === 401) askForKey(askInfo);
+    return;
+  }
   const known = info.labels.filter(({ threshold }) => threshold !== null);
   state.thresholds = new Map(known.map(({ label, threshold }) => [label, threshold]));
+  state.models = info.models;
+  offerModels(state.models);
   const texts = info.text_pair ? 2 : 1;
   if (texts === state.texts) return;
   state.texts = texts;
   document.body.dataset.texts = texts;
   showWords();
+}
+
+/** Ask for the key that the server wants, then do what was wanted. */
+function askForKey(then) {
+  const dialog = part("key-dialog");
+  dialog.onclose = () => {
+    const given = part("key").value.trim();
+    part("key").value = "";
+    if (dialog.returnValue !== "use" || !given) return;
+    useKey(given);
+    then();
+  };
+  if (!dialog.open) dialog.showModal();
 }
 
 function showHealth() {
@@ -185,28 +199,46 @@ async function classify() {
   const size = count(texts.reduce((total, one) => total + codePoints(one), 0));
   part("working-words").textContent = words().workingSoon(size);
   showAnswer("working");
+  showSoFar(null);
   const clock = setInterval(() => {
     const seconds = Math.round((performance.now() - state.began) / 1000);
     if (seconds >= 1) part("working-words").textContent = words().working(size, seconds);
   }, 1000);
   try {
-    const response = await fetch("predict", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ inputs: { text, text_pair }, evidence: true }),
-      signal: request.signal,
-    });
-    const reply = await response.json();
-    if (response.ok) takeReply(reply, texts);
-    else refuse(response.status, reply.error);
+    const inputs = { text, text_pair };
+    const asked = { inputs, model: chosenModel(), evidence: true };
+    const second = askSecond(inputs, request.signal);
+    const reply = await classifyStream(asked, request.signal, showSoFar);
+    state.second = await second;
+    takeReply(reply, texts);
   } catch (error) {
     if (error.name === "AbortError") showAnswer(state.reply ? "result" : "empty");
+    else if (error.status === 401) askForKey(classify);
+    else if (error.status) refuse(error.status, error.message);
     else fail("faultNetwork", (now) => now.faultNetworkDetail);
+    if (error.status === 401) showAnswer("empty");
   } finally {
     clearInterval(clock);
     state.request = null;
     showFacts();
   }
+}
+
+/** Show how far the reading is, and the answer so far. */
+function showSoFar(progress) {
+  const bar = part("working-bar");
+  bar.classList.toggle("still", progress !== null);
+  part("so-far").hidden = progress === null;
+  if (progress === null) {
+    bar.firstElementChild.style.width = "";
+    bar.removeAttribute("aria-valuenow");
+    return;
+  }
+  const { coverage, label, score } = progress.prediction;
+  const share = coverage.tokens_total ? coverage.tokens_used / coverage.tokens_total : 1;
+  bar.firstElementChild.style.width = `${share * 100}%`;
+  bar.setAttribute("aria-valuenow", Math.round(share * 100));
+  part("so-far").textContent = words().soFar(percent(share), label, percent(score));
 }
 
 function takeReply(reply, texts) {
@@ -225,7 +257,7 @@ function takeReply(reply, texts) {
 }
 
 function refuse(status, error) {
-  const known = [413, 422, 429, 503].includes(status) ? status : 500;
+  const known = [401, 404, 413, 422, 429, 503].includes(status) ? status : 500;
   fail(`fault${known}`, error);
   // The server may have been started anew, with a model of another kind.
   if (status === 422 || status === 503) askHealth();
@@ -233,42 +265,55 @@ function refuse(status, error) {
 
 // ---------------------------------------------------------------- files
 
-/** Decode strictly: UTF-8 first, since GB18030 would take most UTF-8 for something else. */
-function decode(bytes) {
-  const mark = bytes[0] * 256 + bytes[1];
-  const names = mark === 0xfffe ? ["utf-16le"] : mark === 0xfeff ? ["utf-16be"] : ["utf-8", "gb18030"];
-  for (const name of names) {
-    try {
-      const text = new TextDecoder(name, { fatal: true }).decode(bytes);
-      if (!text.includes("\0")) return { text, encoding: name.toUpperCase() };
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-    }
-  }
-  return null;
-}
-
 async function readFile(file, pane) {
-  const decoded = decode(new Uint8Array(await file.arrayBuffer()));
-  if (!decoded) {
-    fail("wrongFile", (now) => now.wrongFileDetail(file.name));
+  let read;
+  try {
+    read = await readText(file);
+  } catch (error) {
+    if (error.status === 401) askForKey(() => readFile(file, pane));
+    else if (error.status) fail("wrongFile", `${file.name}: ${error.message}`);
+    else fail("faultNetwork", (now) => now.faultNetworkDetail);
     return;
   }
-  if (!decoded.text.trim()) {
+  if (!read.text.trim()) {
     fail("wrongFile", (now) => now.emptyFile(file.name));
     return;
   }
-  pane.input.value = decoded.text;
-  pane.file = words().encoding(file.name, decoded.encoding);
+  pane.input.value = read.text;
+  pane.file = words().encoding(file.name, read.encoding);
+  endBatch();
   startOver();
   const missing = panes().find((other) => !other.input.value);
   (missing ? missing.input : part("classify")).focus();
+}
+
+/** Take files: one fills a box, several are listed with their answers. */
+function takeFiles(files, pane) {
+  if (!files.length) return;
+  if (files.length === 1 || state.texts > 1) {
+    readFile(files[0], pane);
+    return;
+  }
+  startOver();
+  part("batch-title").textContent = words().batchTitle(count(files.length));
+  classifyFiles(files, chosenModel(), openFromList);
+  showAnswer("empty");
+}
+
+function openFromList(reply, text, name) {
+  PANES[0].input.value = text;
+  PANES[0].file = name;
+  state.began = performance.now();
+  state.second = null;
+  takeReply(reply, [text]);
+  showFacts();
 }
 
 /** Forget the last answer, not the texts. */
 function startOver() {
   if (state.request) state.request.abort();
   state.reply = null;
+  state.second = null;
   state.fault = null;
   showAnswer("empty");
   showHealth();
@@ -298,8 +343,7 @@ for (const pane of PANES) {
 }
 for (const input of document.querySelectorAll("input[type=file]")) {
   input.addEventListener("change", () => {
-    const [file] = input.files;
-    if (file) readFile(file, PANES[input.dataset.pane]);
+    takeFiles([...input.files], PANES[input.dataset.pane]);
     input.value = "";
   });
 }
@@ -312,9 +356,15 @@ part("clear").addEventListener("click", () => {
     pane.input.value = "";
     pane.file = "";
   }
+  endBatch();
   startOver();
   part("document").focus();
 });
+part("model").addEventListener("change", () => {
+  startOver();
+  askInfo();
+});
+part("compare").addEventListener("change", startOver);
 part("cancel").addEventListener("click", () => state.request && state.request.abort());
 part("language").addEventListener("click", () => {
   useLanguage(currentLanguage() === "zh" ? "en" : "zh");
@@ -357,11 +407,11 @@ window.addEventListener("drop", (event) => {
   if (!holdsFile(event)) return;
   event.preventDefault();
   endDrag();
-  const [file] = event.dataTransfer.files;
-  if (file) readFile(file, paneAt(event));
+  takeFiles([...event.dataTransfer.files], paneAt(event));
 });
 
 if (/Mac|iPhone|iPad/.test(navigator.platform)) part("shortcut").textContent = "⌘ + Enter";
 useLanguage(chooseLanguage());
+setUpTheme(part("theme"));
 showWords();
 askHealth();
