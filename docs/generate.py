@@ -78,6 +78,13 @@ def alias_table() -> str:
     return "\n".join(rows)
 
 
+def classifier_messages() -> str:
+    """Write the streaming service as a client needs it."""
+    from longform.serving.grpc_messages import CLASSIFIER, proto_text
+
+    return f"```proto\n{proto_text(CLASSIFIER).rstrip()}\n```"
+
+
 def server_table() -> str:
     """Lay out the settings of the server with their environment variables."""
     rows = ["| environment variable | values | default | what it does |", "|---|---|---|---|"]
@@ -121,6 +128,7 @@ def render(page: str) -> str:
         **{marker: partial(settings_table, room) for marker, room in ROOMS.items()},
         "aliases": alias_table,
         "server": server_table,
+        "classifier": classifier_messages,
         "modules": module_tree,
     }
     for marker, write in writers.items():

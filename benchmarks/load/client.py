@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -85,15 +86,22 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 await asyncio.sleep(arguments.pause)
         client.close()
 
+    def stop() -> None:
+        nonlocal left
+        left = 0
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
     began = time.monotonic()
     await asyncio.gather(*(work() for _ in range(arguments.clients)))
     took = time.monotonic() - began
     seconds.sort()
 
     def quantile(share: float) -> float | None:
-        return round(1000 * seconds[min(int(share * len(seconds)), len(seconds) - 1)], 2) if (
-            seconds
-        ) else None
+        return (
+            round(1000 * seconds[min(int(share * len(seconds)), len(seconds) - 1)], 2)
+            if (seconds)
+            else None
+        )
 
     return {
         "clients": arguments.clients,

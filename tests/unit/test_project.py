@@ -256,6 +256,12 @@ def test_extras_named_by_the_guard_install_the_library():
         "google.protobuf": "protobuf",
         "google_crc32c": "google-crc32c",
         "scipy.sparse": "scipy",
+        "docx": "python-docx",
+        "grpc": "grpcio",
+        "multipart": "python-multipart",
+        "zmq": "pyzmq",
+        "opentelemetry.sdk": "opentelemetry-sdk",
+        "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
     }
     for library, extra in EXTRA_OF_LIBRARY.items():
         installed = {canonicalize_name(Requirement(line).name) for line in extras[extra]}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,29 +66,16 @@ def run_server(
         cache: Memory for segment vectors, of each model.
 
     Returns:
-        The exit status: 128 and the number of the signal.
+        The exit status: 0 after SIGTERM, else 128 and the number of the signal.
     """
     from longform.bundle import load_bundle
-    from longform.inference.predictor import load
     from longform.serving.models import ModelRegistry
     from longform.serving.request_log import set_up_logging
     from longform.serving.server import run
-    from longform.serving.workers.devices import parse_devices
 
     set_up_logging(settings.log_format, settings.log_level)
-    devices = parse_devices(settings.devices)
-    in_workers = settings.isolate or devices[0].name != "cpu"
-
-    def open_predictor(folder: Path) -> Predictor:
-        if not in_workers:
-            return load(folder, backend, reporter, cache)
-        from longform.serving.workers.backend import WorkerBackend
-
-        bundle = load_bundle(folder)
-        return load(bundle, WorkerBackend(bundle, backend, devices), reporter, cache)
-
     registry = ModelRegistry(
-        open_predictor,
+        _opener(backend, settings, reporter, cache),
         limits=settings.engine_limits,
         max_concurrent_requests=settings.max_concurrent_requests,
     )
@@ -103,12 +91,30 @@ def run_server(
         reporter.say(f"Also on {address}" if bound else f"Serving {named} on {address}{more}")
         bound.append(address)
 
-    received = run(
-        registry,
-        settings,
-        on_bound=say_address,
-    )
-    return 128 + received if received else 0
+    received = run(registry, settings, on_bound=say_address)
+    # SIGTERM is how a server ends when all is well: it has answered what it took.
+    return 128 + received if received not in {0, signal.SIGTERM} else 0
+
+
+def _opener(
+    backend: str, settings: ServerSettings, reporter: Reporter, cache: CacheSettings | None
+) -> Callable[[Path], Predictor]:
+    """Return what opens a bundle: in this process, or in workers for the devices."""
+    from longform.bundle import load_bundle
+    from longform.inference.predictor import load
+    from longform.serving.workers.devices import parse_devices
+
+    devices = parse_devices(settings.devices)
+    if not settings.isolate and devices[0].name == "cpu":
+        return lambda folder: load(folder, backend, reporter, cache)
+
+    def open_in_workers(folder: Path) -> Predictor:
+        from longform.serving.workers.backend import WorkerBackend
+
+        bundle = load_bundle(folder)
+        return load(bundle, WorkerBackend(bundle, backend, devices), reporter, cache)
+
+    return open_in_workers
 
 
 def _names_and_folders(

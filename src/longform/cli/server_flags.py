@@ -46,6 +46,8 @@ def with_server_flags(verb: Callable[..., None]) -> Callable[..., None]:
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     kind = _plain_type(field.annotation)
     flag = "--" + name.replace("_", "-")
+    if field.default is True:
+        flag = f"{flag}/--no-{flag[2:]}"
     sentence = (field.description or "").strip().replace("\n", " ")
     shown = "" if field.default in (None, False, ()) else f" Default {field.default}."
     option = typer.Option(flag, help=sentence + shown, show_envvar=False, show_default=False)

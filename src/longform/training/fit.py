@@ -107,12 +107,12 @@ def fit(
     run = Run(model, config, segmenter, folder, device, reporter, callbacks, lesson, started)
     outcome = run.finish(parts, open_encoder)
     summary = _summarize(config, device, (len(train), len(validation)), outcome)
-    summary |= {"coverage": coverage, "seconds": round(time.perf_counter() - started, 1)}
+    rule, judged = _rule(labels, outcome.validation), _scores(outcome.validation, parts[1])
+    seconds = round(time.perf_counter() - started, 1)
+    summary |= {"coverage": coverage, "seconds": seconds, "sketch": _sketch(rule, judged)}
     if distillation is not None:
         told = distillation.account(validation, labels, outcome.validation.metrics, model, reporter)
         summary["distillation"] = told
-    rule, judged = _rule(labels, outcome.validation), _scores(outcome.validation, parts[1])
-    summary["sketch"] = _sketch(rule, judged)
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,

@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
 from longform.data.files.compression import refuse_packed
 from longform.data.files.sources import Source
@@ -18,7 +17,7 @@ from longform.errors import InputError
 from longform.extras import require
 
 _FAULTS = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, ParseError, OSError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, SyntaxError, OSError, NotImplementedError),
     # openpyxl lets these out where parts of a workbook are missing or not as its rules say.
     *(KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError),
 )
