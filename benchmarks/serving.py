@@ -167,7 +167,7 @@ def bench(bundle: str, bodies: Bodies, backend: str) -> float:
     rows = [json.dumps({"text": text, "label": label}) for text in bodies.texts]
     data.write_text("\n".join(rows[:120]) + "\n", encoding="utf-8")
     command = [sys.executable, "-m", "longform", "bench", bundle, "--data", str(data)]
-    command += ["--backend", backend, "--json", "--label-column", "label"]
+    command += ["--backend", backend, "--json"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(json.loads(result.stdout)["contenders"][0]["documents_per_second"])
 

@@ -257,7 +257,13 @@ def _fastest(bundle: Bundle, fitting: list[Candidate], reporter: Reporter) -> Ca
     best = max(fitting, key=lambda candidate: rates[str(candidate)])
     listed = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
     reporter.say(f"Measured once for this machine, tokens/s: {listed}. Using {best}.")
-    _write_record(record, {"chosen": str(best), "rates": rates, "machine": machine_name()})
+    try:
+        _write_record(record, {"chosen": str(best), "rates": rates, "machine": machine_name()})
+    except OSError as error:
+        reporter.say(
+            f"The measurement cannot be kept in {record.parent} ({error.strerror}), so it is made "
+            "each time. Name a folder that can be written: LONGFORM_STATE."
+        )
     return best
 
 

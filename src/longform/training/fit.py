@@ -106,10 +106,8 @@ def fit(
     lesson = _lesson(distillation, train, labels, model, reporter)
     run = Run(model, config, segmenter, folder, device, reporter, callbacks, lesson, started)
     outcome = run.finish(parts, open_encoder)
-    summary = _summarize(config, device, (len(train), len(validation)), outcome)
-    rule, judged = _rule(labels, outcome.validation), _scores(outcome.validation, parts[1])
-    seconds = round(time.perf_counter() - started, 1)
-    summary |= {"coverage": coverage, "seconds": seconds, "sketch": _sketch(rule, judged)}
+    summary = _summarize(config, device, (len(train), len(validation)), outcome, started)
+    summary |= {"coverage": coverage, "sketch": _sketch(labels, outcome.validation, parts[1])}
     if distillation is not None:
         told = distillation.account(validation, labels, outcome.validation.metrics, model, reporter)
         summary["distillation"] = told
@@ -120,11 +118,11 @@ def fit(
         config=config,
         encoder_digest=weights_digest(model.encoder),
         metrics=outcome.validation.metrics,
-        rule=rule,
+        rule=_rule(labels, outcome.validation),
         summary=summary,
         rounding=outcome.rounding,
         history=tuple(outcome.trainer.state.log_history),
-        validation=judged,
+        validation=_scores(outcome.validation, parts[1]),
     )
 
 
@@ -137,7 +135,11 @@ def _adapt(
 
 
 def _summarize(
-    config: RunConfig, device: Device, documents: tuple[int, int], outcome: Outcome
+    config: RunConfig,
+    device: Device,
+    documents: tuple[int, int],
+    outcome: Outcome,
+    started: float,
 ) -> dict[str, Any]:
     return {
         "documents": documents[0],
@@ -145,6 +147,7 @@ def _summarize(
         "kind": kind_of_training(config),
         "device": device.name,
         "device_reason": device.reason,
+        "seconds": round(time.perf_counter() - started, 1),
         **outcome.trainer.account(),
     }
 
@@ -217,9 +220,9 @@ def _segment(
     return Part(segmented, labels, [document.id for document in documents])
 
 
-def _sketch(rule: DecisionRule, scores: Scores) -> dict[str, Any]:
+def _sketch(labels: LabelMap, judged: Validation, part: Part) -> dict[str, Any]:
     """Sketch the validation documents, for a server to see whether later ones are like them."""
-    sketch = Sketch()
+    sketch, rule, scores = Sketch(), _rule(labels, judged), _scores(judged, part)
     for coverage, row in zip(scores.coverage, rule.probabilities(scores.logits), strict=True):
         best = int(row.argmax())
         sketch.add(coverage.tokens_total, rule.labels[best], float(row[best]))
