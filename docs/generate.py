@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import json
 import sys
 import tomllib
 import typing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
@@ -24,7 +25,10 @@ from longform.serving.settings import ENVIRONMENT_PREFIX, ServerSettings
 
 DOCUMENTS = Path(__file__).parent
 PACKAGE = DOCUMENTS.parent / "src" / "longform"
-PAGES = (DOCUMENTS / "configuration.md", DOCUMENTS / "architecture.md")
+PAGES = tuple(
+    DOCUMENTS / name
+    for name in ("configuration.md", "architecture.md", "serving.md", "openapi.json")
+)
 
 ROOMS: dict[str, type[BaseModel]] = {
     "segments": config.SegmentSettings,
@@ -95,6 +99,18 @@ def server_table() -> str:
     return "\n".join(rows)
 
 
+def openapi_document() -> str:
+    """Write the OpenAPI document of the server, as it answers it at /openapi.json."""
+    from longform.serving.models import ModelRegistry
+    from longform.serving.rest import create_app
+
+    def refuse(folder: Path) -> NoReturn:
+        raise LookupError(f"{folder}: nothing is served here")
+
+    document = create_app(ModelRegistry(refuse), ServerSettings()).openapi()
+    return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
 def module_tree() -> str:
     """Lay out the package, from the foundation up, one line a module: its docstring's summary.
 
@@ -123,7 +139,12 @@ def module_tree() -> str:
 
 
 def render(page: str) -> str:
-    """Replace what stands between the markers of `page` by what the code says now."""
+    """Replace what stands between the markers of `page` by what the code says now.
+
+    A page of JSON is the OpenAPI document, as a whole.
+    """
+    if page.lstrip().startswith("{"):
+        return openapi_document()
     writers: dict[str, Callable[[], str]] = {
         **{marker: partial(settings_table, room) for marker, room in ROOMS.items()},
         "aliases": alias_table,

@@ -161,6 +161,20 @@ def test_a_version_is_closed_only_after_its_last_lease(registry, shelf):
     wait_for(lambda: "close" in first.calls)
 
 
+def test_the_metrics_forget_versions_that_answer_no_more(client, registry, shelf):
+    for step in range(3):
+        ask(client)
+        registry.load("contracts", shelf.put("second", str(step)))
+    ask(client)
+
+    def versions():
+        lines = client.get("/metrics").text.splitlines()
+        kept = [line for line in lines if line.startswith("longform_predictions_total{")]
+        return len(kept)
+
+    wait_for(lambda: versions() == 1)
+
+
 def test_a_refused_bundle_leaves_what_is_served(registry, shelf):
     for name, match in (
         ("broken", "changed byte"),

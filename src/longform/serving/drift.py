@@ -37,6 +37,12 @@ class DriftMonitor:
                 sketch.fade(0.5)
                 self._since_fading[key] = 0
 
+    def forget(self, service: PredictionService) -> None:
+        """Drop the counts of a version that answers no more."""
+        with self._lock:
+            self._sketches.pop((service.name, service.version), None)
+            self._since_fading.pop((service.name, service.version), None)
+
     def compare(self, service: PredictionService) -> dict[str, float]:
         """Return the index of each quantity; empty where there is nothing to compare yet."""
         reference, recent = self._pair(service)

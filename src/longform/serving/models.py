@@ -110,6 +110,10 @@ class ModelRegistry(ServiceWatcher):
         """Pass on what a version tells."""
         self.watcher.request_dropped(service)
 
+    def version_retired(self, service: PredictionService) -> None:
+        """Pass on that a version answers no more."""
+        self.watcher.version_retired(service)
+
     # Requests
 
     @contextlib.contextmanager
@@ -385,5 +389,9 @@ class ModelRegistry(ServiceWatcher):
             self._close_aside(loaded)
 
     def _close_aside(self, loaded: LoadedVersion) -> None:
+        def close() -> None:
+            loaded.service.close()
+            self.version_retired(loaded.service)
+
         # Freeing a model takes a while; whoever let it go does not wait.
-        threading.Thread(target=loaded.service.close, name="longform-close", daemon=True).start()
+        threading.Thread(target=close, name="longform-close", daemon=True).start()

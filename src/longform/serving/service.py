@@ -48,6 +48,9 @@ class ServiceWatcher:
     def request_dropped(self, service: PredictionService) -> None:
         """Take note of a request whose client left before its answer."""
 
+    def version_retired(self, service: PredictionService) -> None:
+        """Take note of a version that answers no more."""
+
 
 class PredictionService:
     """Holds a predictor and answers with it.

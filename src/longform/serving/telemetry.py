@@ -101,6 +101,15 @@ class Telemetry(ServiceWatcher):
         """Count a request whose client left."""
         self._dropped.labels(service.name).inc()
 
+    def version_retired(self, service: PredictionService) -> None:
+        """Forget the counts of a version: their number must not grow with every exchange."""
+        self.drift.forget(service)
+        address = (service.name, service.version)
+        labels = () if service.predictor is None else service.predictor.rule.labels
+        for label in labels:
+            self._predictions.remove(*address, label)
+        self._confidence.remove(*address)
+
     def render(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
