@@ -574,6 +574,15 @@ def test_training_measures_the_default_backend_of_this_machine(frozen, corpus):
     assert "Measured" not in later.err
 
 
+def test_r89_a_measurement_that_cannot_be_kept_is_said_and_made_again(frozen, corpus, monkeypatch):
+    # A file in the place of the folder: the tests may run as root, who may write anywhere.
+    monkeypatch.setenv("LONGFORM_STATE", str(frozen[0] / "longform.json"))
+    result = succeed("predict", frozen[0], corpus.documents[0].text, "--json")
+    assert "cannot be kept" in result.err
+    assert "LONGFORM_STATE" in result.err
+    assert result.json
+
+
 def test_auto_measures_once_and_remembers(frozen, corpus, monkeypatch, tmp_path):
     monkeypatch.setenv("LONGFORM_STATE", str(tmp_path))
     first = succeed("predict", frozen[0], corpus.documents[0].text, "--json")
