@@ -33,7 +33,8 @@ from longform.data.readers import read_documents
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 CLIENT = Path(__file__).parent / "load" / "client.py"
 LONG_CHARACTERS = 150_000
-SHORT_CHARACTERS = 300
+SHORT_CHARACTERS = 460
+"""About 300 tokens of e5-small."""
 
 
 class Server:
@@ -129,7 +130,7 @@ class Bodies:
         whole = "".join(dense)
         self.folder, self.texts = folder, texts
         self.documents = self.write("documents", texts)
-        middles = [text[500 : 500 + SHORT_CHARACTERS] for text in dense if len(text) > 800]
+        middles = [text[500 : 500 + SHORT_CHARACTERS] for text in dense if len(text) > 1_000]
         self.short = self.write("short", middles)
         self.long = self.write(
             "long", [whole[n * 997 : n * 997 + LONG_CHARACTERS] for n in range(8)]

@@ -267,9 +267,9 @@ class PredictionService:
             self.predictor.warm_up()
             self.reason = "the model is being checked on this device"
             self.predictor.check_golden()
-            limits = self._limits
-            quantum = self.predictor.bundle.description.knobs.segments.segment_length
-            self._engine = Engine(self.predictor, replace(limits, quantum=quantum), self)
+            longest = self.predictor.bundle.description.knobs.segments.segment_length
+            limits = replace(self._limits, quantum=max(self._limits.quantum, longest))
+            self._engine = Engine(self.predictor, limits, self)
             self._engine.start()
         except LongformError as error:
             self._fail(error)
