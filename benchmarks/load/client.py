@@ -80,9 +80,9 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
             codes[str(status)] = codes.get(str(status), 0) + 1
             if status == 200:
                 seconds.append(took)
-            elif status == 429 and "retry-after" not in headers:
-                faults.append("429 without Retry-After")
-            if status == 429:
+            elif status in {429, 503} and "retry-after" not in headers:
+                faults.append(f"{status} without Retry-After")
+            if status in {429, 503}:
                 await asyncio.sleep(arguments.pause)
         client.close()
 
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--requests", type=int, default=0, help="stop after so many; 0 for time")
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds to wait after a 429")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds to wait after a 429 or 503")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
 
 

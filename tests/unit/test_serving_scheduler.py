@@ -101,6 +101,15 @@ def test_a_removed_request_gives_no_more_segments():
     assert {item.job for item in scheduler.take(1_000)} == {kept}
 
 
+def test_what_nearly_fits_in_a_batch_is_finished_in_it():
+    long_job, short = job_of([QUANTUM] * 50), job_of([60, 60])
+    scheduler = scheduler_of(short, long_job)
+    assert [item.job for item in scheduler.take(100, 200)] == [short, short]
+    assert [item.job for item in scheduler.take(100, 200)] == [long_job]
+    scheduler = scheduler_of(job_of([60, 60, 90]))
+    assert len(scheduler.take(100, 200)) == 1, "it would not be finished"
+
+
 def test_a_segment_beyond_the_budget_goes_alone():
     scheduler = scheduler_of(job_of([90, 20]))
     assert [len(item.segment.token_ids) for item in scheduler.take(50)] == [90]

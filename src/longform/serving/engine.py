@@ -207,7 +207,8 @@ class Engine:
             self._wait_to_be_filled()
             budget = self._pace.budget()
             stopped = self._stop_at_deadlines(budget)
-            batch = self._scheduler.take(budget)
+            most = min(2 * budget, self._limits.max_batch_tokens)
+            batch = self._scheduler.take(budget, most)
             now = time.monotonic()
             for item in batch:
                 item.job.encode_began = item.job.encode_began or now

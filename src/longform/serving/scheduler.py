@@ -62,11 +62,13 @@ class SegmentScheduler:
         (self._new if job in self._new else self._turns).remove(job)
         return True
 
-    def take(self, token_budget: int) -> list[BatchItem]:
+    def take(self, token_budget: int, most_tokens: int = 0) -> list[BatchItem]:
         """Choose the segments of the next batch.
 
         Args:
             token_budget: Most tokens; one segment is taken even where it has more.
+            most_tokens: The request whose turn is first may have so many, where that finishes it:
+                two batches for what nearly fits in one would cost it another round.
 
         Returns:
             Segments of the requests in turn; empty when none waits.
@@ -78,6 +80,9 @@ class SegmentScheduler:
             job, before = self._turns[0], len(batch)
             turn = min(self._quantum, token_budget) * job.options.weight // Weight.NORMAL
             self._credit[job] += turn
+            if not batch and job.tokens <= most_tokens:
+                left = max(left, job.tokens)
+                self._credit[job] = max(self._credit[job], job.tokens)
             left, has_fitted = self._hand_in(job, batch, left)
             if job.next_segment() is None:
                 self._turns.popleft()
