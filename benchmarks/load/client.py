@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--requests", type=int, default=0, help="stop after so many; 0 for time")
-    parser.add_argument("--pause", type=float, default=0.0, help="seconds to wait after a 429 or 503")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds after a 429 or 503")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
 
 

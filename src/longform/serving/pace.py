@@ -16,9 +16,10 @@ _MOSTLY = 0.5
 """Share of short requests, among those that came of late, for whose sake batches are short."""
 _SHORT_SHARE = 16
 """A request is short where so many of it fill the largest batch."""
-_QUEUE_SECONDS = 10.0
+_QUEUE_SECONDS = 30.0
 """What may wait, as time of the encoder, where the user set no limit."""
-_LEAST_QUEUED_TOKENS = 262_144
+_LEAST_QUEUED_TOKENS = 2**20
+"""Ten documents of 100,000 tokens."""
 
 
 class Pace:
@@ -44,7 +45,7 @@ class Pace:
 
     @property
     def most_queued_tokens(self) -> int:
-        """Tokens that are encoded in ten seconds, a quarter of a million at least."""
+        """Tokens that are encoded in half a minute, a million at least."""
         return max(int(_QUEUE_SECONDS * self.tokens_per_second), _LEAST_QUEUED_TOKENS)
 
     def seconds_for(self, tokens: int) -> float:

@@ -53,7 +53,7 @@ class ServerSettings(BaseModel):
     long documents do not hold them up."""
     max_queued_tokens: int | None = Field(None, ge=1)
     """Most tokens that may wait for the encoder of a model; one request more is answered 429. None:
-    what it encodes in 10 s, a quarter of a million at least. One request always may."""
+    what it encodes in 30 s, a million at least. One request always may."""
     top_k: int | None = Field(None, ge=1)
     """Most labels in an answer when the request does not say; None gives all."""
     strict: bool = False
