@@ -55,6 +55,13 @@ def test_probes_and_the_page_need_no_key(client, path):
     assert client.get(path).status_code == 200
 
 
+def test_metrics_can_be_opened_and_nothing_else_with_them(keys):
+    settings = ServerSettings(api_keys=str(keys[0]), open_metrics=True)
+    with TestClient(create_app(registry_of(StubPredictor), settings)) as client:
+        assert client.get("/metrics").status_code == 200
+        assert client.get("/drift").status_code == 401
+
+
 def test_a_refusal_is_counted(client, keys):
     client.post("/predict", json={"text": "a"})
     metrics = client.get("/metrics", headers={"X-API-Key": keys[1]}).text

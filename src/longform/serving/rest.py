@@ -84,7 +84,8 @@ def create_app(
     )
     if settings.api_keys is not None:
         keys = KeyRing.from_file(Path(settings.api_keys))
-        app.add_middleware(KeyGuard, keys=keys, open_paths=OPEN_PATHS)
+        open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else set())
+        app.add_middleware(KeyGuard, keys=keys, open_paths=open_paths)
     app.add_middleware(RequestWatch, telemetry=desk.telemetry, tracer=tracer)
     _add_error_replies(app)
     for add_routes in (

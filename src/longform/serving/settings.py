@@ -90,6 +90,8 @@ class ServerSettings(BaseModel):
     """Collector that gets OpenTelemetry traces by OTLP over HTTP, such as http://127.0.0.1:4318."""
     api_keys: str | None = None
     """File of the API keys that clients must have, made by 'longform key'."""
+    open_metrics: bool = False
+    """Let /metrics be read without a key: it has names of models and labels, and no text."""
     admin_keys: str | None = None
     """The same for administrators."""
     tls_certificate: str | None = None
