@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from longform.backends.ascend.gears import GEARS_FILE, read_compiled
 from longform.backends.base import Backend
 from longform.backends.onnx import OnnxBackend, Provider, has_provider, provider_is_missing
 from longform.backends.onnx import Precision as OnnxPrecision
@@ -37,6 +38,7 @@ BACKENDS = (
     COMPILED,
     "torch-export",
     "torchscript",
+    "ascend",
 )
 PACKAGES = {"torch-export": ".pt2", "torchscript": ".torchscript.pt"}
 """Packages of torch, by the ends of their file names."""
@@ -83,6 +85,10 @@ def candidates(bundle: Bundle) -> list[Candidate]:
         if has_provider(cast(Provider, provider))
         and bundle.has(_provider_file(provider, precision))
     ]
+    if bundle.has(GEARS_FILE) and is_available("acl"):
+        compiled = read_compiled(bundle.path(GEARS_FILE).read_text(encoding="utf-8"))
+        if bundle.has(compiled.file):
+            found.append(Candidate("ascend", compiled.precision))
     if is_available("openvino") and runs_on_openvino(
         str(bundle.description.knobs.model.get("encoder"))
     ):
@@ -122,6 +128,11 @@ def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
             plan=shape_plan(bundle),
             engines=_state_folder() / "tensorrt",
         )
+    if candidate.name == "ascend":
+        from longform.backends.ascend.backend import AscendBackend
+
+        compiled = read_compiled(bundle.path(GEARS_FILE).read_text(encoding="utf-8"))
+        return AscendBackend(compiled, bundle.folder, head)
     if candidate.name == "openvino":
         from longform.backends.openvino import OpenVINOBackend, Precision
 

@@ -31,7 +31,7 @@ def export(  # noqa: PLR0913 - one argument for each flag
         list[str],
         typer.Option(
             help="What to make; may be given several times: onnx, onnx-fp16, int8, int8-dynamic, "
-            "int8-static, openvino, openvino-static, tensorrt, torch, torchscript.",
+            "int8-static, openvino, openvino-static, tensorrt, torch, torchscript, ascend.",
         ),
     ],
     data: Annotated[
@@ -56,6 +56,22 @@ def export(  # noqa: PLR0913 - one argument for each flag
     replan: Annotated[
         bool, typer.Option("--replan", help="Plan the shapes anew, from these documents.")
     ] = False,
+    soc: Annotated[
+        str | None,
+        typer.Option(
+            help="Ascend chip to compile for, such as Ascend910B2.", show_default="by npu-smi"
+        ),
+    ] = None,
+    precision_mode: Annotated[
+        str,
+        typer.Option(
+            help="In which an Ascend chip computes: mixed_float16, mixed_bfloat16, origin, fp16."
+        ),
+    ] = "mixed_float16",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="For ascend: write the compiler's command, do not run it."),
+    ] = False,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     text_pair_column: TextPairColumn = None,
@@ -75,7 +91,7 @@ def export(  # noqa: PLR0913 - one argument for each flag
         "encoding": encoding,
         "encoding_errors": encoding_errors,
     }
-    options = ExportOptions(parity_documents, allow_drop, replan)
+    options = ExportOptions(parity_documents, allow_drop, replan, soc, precision_mode, dry_run)
     records = _export(bundle, target, data, options, flags)
     if as_json:
         print_json(_as_json(bundle, records))

@@ -108,6 +108,10 @@ def _opener(
     if not settings.isolate and devices[0].name == "cpu":
         return lambda folder: load(folder, backend, reporter, cache)
 
+    if backend == "auto" and devices[0].name.startswith("ascend"):
+        # The fastest of a measurement might be the CPU, which was not asked for.
+        backend = "ascend"
+
     def open_in_workers(folder: Path) -> Predictor:
         from longform.serving.workers.backend import WorkerBackend
 

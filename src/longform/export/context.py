@@ -13,6 +13,7 @@ from longform.backends.choice import machine_name
 from longform.bundle import ENCODER_FILE, HEAD_FILE, PARITY_FILE
 from longform.errors import ParityError
 from longform.export.encoders import EncoderExports
+from longform.export.options import ExportOptions
 from longform.export.parity import (
     ParityCheck,
     ParityRecord,
@@ -42,6 +43,7 @@ class ExportContext:
         documents: Real documents to calibrate with.
         exports: Where the encoder's exported files are, or are made.
         reporter: Told how it goes.
+        options: What the user said.
         earlier: What `parity.json` says of the targets that the bundle already has.
         records: What the gate said of each target so far.
     """
@@ -55,6 +57,7 @@ class ExportContext:
     documents: Sequence[Document]
     exports: EncoderExports
     reporter: Reporter
+    options: ExportOptions = field(default_factory=ExportOptions)
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     records: dict[str, ParityRecord] = field(default_factory=dict)
 

@@ -12,6 +12,7 @@ from longform.backends.torch import TorchBackend
 from longform.bundle import MODEL_CARD_FILE, PARITY_FILE, SHAPES_FILE, Bundle, extending_bundle
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError
+from longform.export.ascend.target import make_ascend
 from longform.export.context import ExportContext, write_parity
 from longform.export.encoders import EncoderExports
 from longform.export.modelcard import model_card
@@ -46,6 +47,7 @@ TARGETS: dict[str, Callable[[ExportContext], None]] = {
     "tensorrt": make_tensorrt,
     "torch": make_torch,
     "torchscript": make_torchscript,
+    "ascend": make_ascend,
 }
 """What makes a target: writes its files into the staging folder, lets the gate judge each, and
 removes those that it refused."""
@@ -98,6 +100,7 @@ def export_targets(
             documents=documents[len(compared) :] or documents,
             exports=EncoderExports(model, None, Path(work)),
             reporter=reporter,
+            options=options,
             earlier=_verdicts(folder),
         )
         for name in targets:

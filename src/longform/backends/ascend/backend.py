@@ -15,14 +15,6 @@ from longform.backends.threads import granted_threads
 from longform.errors import BundleError
 from longform.types import Floats, SegmentBatch
 
-_PRECISIONS = {
-    "origin": "fp32",
-    "mixed_bfloat16": "bf16",
-    "mixed_float16": "fp16",
-    "fp16": "fp16",
-}
-"""The compiler's precision modes -> how strictly the golden answers are held."""
-
 
 class AscendBackend(Backend):
     """An encoder that was compiled for a card.
@@ -62,9 +54,8 @@ class AscendBackend(Backend):
     @property
     def info(self) -> BackendInfo:
         """The card and what it computes in."""
-        precision = _PRECISIONS.get(self._compiled.precision_mode, "fp16")
         device = f"ascend:{self._card.number}"
-        return BackendInfo("ascend", device, precision, self._vector_size, 0)
+        return BackendInfo("ascend", device, self._compiled.precision, self._vector_size, 0)
 
     @property
     def memory(self) -> tuple[int, int]:

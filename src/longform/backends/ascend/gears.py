@@ -17,6 +17,8 @@ from longform.shapes import ShapePlan
 FEWEST_GEARS, MOST_GEARS = 2, 100
 """What the compiler takes on the chips of the 910B series."""
 GEARS_FILE = "ascend/gears.json"
+_PRECISIONS = {"origin": "fp32", "mixed_bfloat16": "bf16"}
+"""The compiler's precision modes -> the precision of a backend; the others compute in fp16."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,6 +53,11 @@ class CompiledEncoder:
     gears: tuple[Gear, ...]
     sha256: str
     command: tuple[str, ...]
+
+    @property
+    def precision(self) -> str:
+        """How strictly its answers are held: `fp32`, `bf16` or `fp16`."""
+        return _PRECISIONS.get(self.precision_mode, "fp16")
 
     def as_json(self) -> str:
         """Return the content of `gears.json`."""

@@ -1,0 +1,1 @@
+"""Models for Ascend NPUs: what the compiler takes is checked first, then it is run and read."""

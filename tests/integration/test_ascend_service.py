@@ -1,0 +1,162 @@
+"""From a bundle to a service on two Ascend cards, on stand-ins for the compiler and for pyACL.
+
+They prove the protocol and the logic, not the numerics or the speed of a device.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running_server import RunningServer
+from tiny_runs import make_documents, run, succeed, train
+
+from longform import load
+from longform.bundle import load_bundle
+
+pytestmark = pytest.mark.usefixtures("own_folders")
+
+STAND_INS = Path(__file__).parents[1] / "ascend"
+SETTINGS = (
+    "aggregator=lstm", "aggregator_hidden=8", "segment_length=32", "report_to=[]",
+    "num_train_epochs=4", "learning_rate=0.003", "device=cpu", "max_train_segments=8",
+    "per_device_train_batch_size=8",
+)  # fmt: skip
+TEXTS = [document.text for document in make_documents(9, seed=4)]
+
+
+@pytest.fixture(scope="module")
+def trained(own_folders, corpus, encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ascend") / "model"
+    result = train(corpus, folder, *SETTINGS, options=("--encoder", encoder))
+    assert result.status == 0, result.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """A machine with CANN: the stand-ins for `atc`, `npu-smi` and pyACL where theirs would be."""
+    folder = tmp_path_factory.mktemp("cann")
+    script = (STAND_INS / "programs" / "atc").read_text()
+    program = folder / "atc"
+    program.write_text(script.replace("#!/usr/bin/env python3", f"#!{sys.executable}"))
+    program.chmod(0o755)
+    (folder / "python").mkdir()
+    shutil.copy(STAND_INS / "acl.py", folder / "python" / "acl.py")
+    table = resources.files("longform.export.ascend") / "operators.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAKE_ATC_OPERATORS", str(table))
+        patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("PYTHONPATH", str(folder / "python"))
+        patch.syspath_prepend(str(folder / "python"))
+        yield folder
+        sys.modules.pop("acl", None)
+
+
+@pytest.fixture(scope="module")
+def compiled(trained, corpus, machine, tmp_path_factory):
+    """The bundle with an encoder for the cards, and what was said."""
+    folder = Path(shutil.copytree(trained, tmp_path_factory.mktemp("compiled") / "model"))
+    command = ("export", folder, "--target", "ascend", "--data", corpus.validation)
+    return folder, succeed(*command, "--soc", "Ascend910B2", "--json")
+
+
+def test_an_encoder_is_checked_compiled_and_passes_the_gate(compiled):
+    folder, result = compiled
+    assert "Every operator of both graphs is known" in result.err
+    record = result.json["targets"]["ascend:fp16"]
+    assert record["passed"]
+    assert record["largest_logit_difference"] < 1e-3
+    assert record["details"]["soc_version"] == "Ascend910B2"
+    bundle = load_bundle(folder)
+    assert bundle.has("ascend/encoder.om")
+    content = json.loads(bundle.path("ascend/gears.json").read_text())
+    assert content["encoder"]["precision_mode"] == "mixed_float16"
+    assert 2 <= len(content["encoder"]["gears"]) <= 100
+    assert "--soc_version=Ascend910B2" in bundle.path("ascend/build.sh").read_text()
+
+
+def test_the_card_gives_the_answers_of_onnx_runtime(compiled):
+    folder, _ = compiled
+    with load(folder, "ascend") as card, load(folder, "onnx") as reference:
+        assert card.check_golden() < 1e-3
+        card.warm_up()
+        for text in TEXTS:
+            one, other = (
+                model.predict([text * 3], evidence=True)[0] for model in (card, reference)
+            )
+            assert one.label == other.label
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+            assert [item.score for item in one.evidence] == pytest.approx(
+                [item.score for item in other.evidence], abs=1e-4
+            )
+    assert sys.modules["acl"].left_over() == []
+
+
+def test_without_the_compiler_its_command_is_written_and_nothing_claimed(
+    trained, corpus, tmp_path, monkeypatch
+):
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    command = ("export", folder, "--target", "ascend", "--data", corpus.validation)
+    unknown = run(*command, "--dry-run")
+    assert unknown.status == 2
+    assert "--soc Ascend910B2" in unknown.err
+    result = succeed(*command, "--soc", "Ascend910B2", "--dry-run", "--json")
+    assert "Nothing was compiled and nothing compared (asked for)" in result.err
+    assert result.json["targets"] == {}
+    bundle = load_bundle(folder)
+    assert bundle.has("ascend/build.sh")
+    assert not bundle.has("ascend/encoder.om")
+    refused = run("predict", folder, "text", "--backend", "ascend")
+    assert refused.status == 2
+
+
+def test_a_refused_compilation_leaves_the_bundle_as_it_was(
+    trained, corpus, machine, tmp_path, monkeypatch
+):
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    before = load_bundle(folder).digest
+    monkeypatch.setenv("FAKE_ATC_SOC", "Ascend310P3")
+    command = ("export", folder, "--target", "ascend", "--data", corpus.validation)
+    result = run(*command, "--soc", "Ascend910B2")
+    assert result.status == 1
+    assert "E10001" in result.err
+    assert "Traceback" not in result.err
+    assert load_bundle(folder).digest == before
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_two_cards_serve_and_one_that_is_lost_comes_back(compiled, machine):
+    folder, _ = compiled
+    with load(folder, "onnx") as reference:
+        expected = {text: reference.predict([text])[0].score for text in TEXTS}
+    with RunningServer(folder, "--devices", "ascend:0,1", "--cache-memory", "0") as server:
+        health = json.loads(server.ask("/health/ready")[2])
+        assert health["backend"]["name"] == "ascend"
+        assert server.metric("longform_worker_up") == 2
+        first, second = server.workers()
+        wrong = lost = 0
+        os.kill(first, signal.SIGKILL)
+        for step in range(60):
+            text = TEXTS[step % len(TEXTS)]
+            status, _, content = server.ask("/predict", {"inputs": text})
+            lost += status != 200
+            if status == 200:
+                score = json.loads(content)["predictions"][0]["score"]
+                wrong += not np.isclose(score, expected[text], atol=1e-5)
+        assert wrong == 0
+        assert lost == 0, "the other card serves on, and what was lost is tried there"
+        ends = time.monotonic() + 30
+        while server.metric("longform_worker_up") < 2:
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        assert second in server.workers()
+        assert server.metric("longform_worker_restarts_total") == 1
