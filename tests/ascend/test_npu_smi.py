@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from longform.backends.ascend import npu_smi
-from longform.backends.ascend.npu_smi import parse_npus, parse_processes, read_npus
+from longform.backends.ascend.npu_smi import (
+    UnknownLayoutError,
+    parse_npus,
+    parse_processes,
+    read_npus,
+)
 
 BAR = "+---------------------------+---------------+--------------------------------------------+\n"
 HEAD = (
@@ -83,12 +88,17 @@ def program(tmp_path, monkeypatch, script):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
 
-def test_a_program_that_fails_or_hangs_gives_no_cards(tmp_path, monkeypatch):
+def test_a_program_that_fails_hangs_or_says_something_new_is_unknown(tmp_path, monkeypatch):
     program(tmp_path, monkeypatch, "exit 1")
-    assert read_npus() == []
+    with pytest.raises(UnknownLayoutError, match="exit status 1"):
+        read_npus()
+    program(tmp_path, monkeypatch, "echo The device does not support querying.")
+    with pytest.raises(UnknownLayoutError, match="does not support"):
+        read_npus()
     monkeypatch.setattr(npu_smi, "_SECONDS", 0.2)
     program(tmp_path, monkeypatch, "exec sleep 5")
-    assert read_npus() == []
+    with pytest.raises(UnknownLayoutError, match="no answer"):
+        read_npus()
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert read_npus() == []
 

@@ -184,7 +184,7 @@ def test_curl_block_is_answered_with_the_promised_fields(workspace, server):
     assert set(answer["predictions"][0]["coverage"]) == set(promised["predictions"][0]["coverage"])
 
 
-def test_server_ends_on_a_signal_with_its_number(server):
+def test_r80_a_server_that_sigterm_ends_has_ended_well(server):
     process, _ = server
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert process.wait(timeout=60) == 0

@@ -2,37 +2,18 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
 from serving_stub import StubPredictor, registry_of, wait_until_opened
 
+from longform.backends.ascend.npu_smi import Npu, UnknownLayoutError
 from longform.decision.sketch import Sketch
-from longform.serving.device_metrics import DeviceCollector, DeviceReading, parse_npu_usages
+from longform.serving.device_metrics import DeviceCollector, DeviceReading
 from longform.serving.request_log import _JsonFormatter, _TextFormatter, set_up_logging
 from longform.serving.rest import create_app
 from longform.serving.settings import ServerSettings
-
-USAGES = """
-        NPU ID                         : 3
-        Chip Count                     : 2
-
-        DDR Capacity(MB)               : 0
-        HBM Usage Rate(%)              : 25
-        Aicore Usage Rate(%)           : 60
-        HBM Capacity(MB)               : 65536
-        Chip ID                        : 0
-
-        Aicore Usage Rate(%)           : 0
-        HBM Capacity(MB)               : 65536
-        HBM Usage Rate(%)              : 5
-        Note                           : not a number
-        Chip ID                        : 1
-"""
 
 
 @pytest.fixture
@@ -155,13 +136,6 @@ def test_too_few_documents_tell_nothing(client, stub):
     assert "longform_drift_index{" not in client.get("/metrics").text
 
 
-def test_the_usages_of_an_npu_are_read_chip_by_chip():
-    first, second = parse_npu_usages(USAGES, 3)
-    assert first == DeviceReading("ascend:3", 0.25 * 2**36, 2**36, 0.6)
-    assert (second.name, second.utilization_ratio) == ("ascend:3.1", 0.0)
-    assert parse_npu_usages("This device does not support querying usages.", 3) == []
-
-
 def test_devices_show_their_memory_and_the_most_of_it():
     reading = DeviceReading("cuda:0", 5.0, 10.0, 0.7)
     readings = [[reading], [replace(reading, memory_used_bytes=3.0)]]
@@ -188,18 +162,32 @@ def test_a_device_that_cannot_be_read_is_said_once_and_left_alone(caplog):
     assert caplog.text.count("no permission") == 1
 
 
-@pytest.mark.skipif(shutil.which("npu-smi") is not None, reason="this machine has the real one")
-def test_a_stand_in_for_npu_smi_is_read_in_the_background(tmp_path, monkeypatch):
-    """A program of that name which prints what the documented one does."""
-    program = tmp_path / "npu-smi"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nprint('NPU ID : 3' if '-l' in sys.argv else {USAGES!r})\n"
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{__import__('os').environ['PATH']}")
-    collector = DeviceCollector()
+def collected(collector):
+    return {
+        family.name: [sample.value for sample in family.samples] for family in collector.collect()
+    }
+
+
+def test_ascend_cards_are_shown_under_the_names_of_npu_exporter_too():
+    npu = Npu(3, 0, "910B2", "Warning", 95.2, 41.0, 0.6, 2.0**34, 2.0**36)
+    collector = DeviceCollector([])
+    collector._readers = [lambda: [DeviceReading("ascend:3", 2.0**34, 2.0**36, 0.6, npu)]]
     collector.look()
-    collector.stop()
-    names = {reading.name for reading in collector._seen}
-    assert {"ascend:3", "ascend:3.1"} <= names
-    assert subprocess.run(["npu-smi", "-l"], check=False, capture_output=True).returncode == 0
+    values = collected(collector)
+    assert values["longform_device_memory_used_bytes"] == [2.0**34]
+    assert values["npu_chip_info_hbm_used_memory"] == [16_384]
+    assert values["npu_chip_info_utilization"] == [60]
+    assert values["npu_chip_info_temperature"] == [41]
+    assert values["npu_chip_info_health_status"] == [0]
+
+
+def test_an_unknown_layout_is_counted_and_the_next_look_is_made(caplog):
+    def unknown():
+        raise UnknownLayoutError("npu-smi said: 'something new'")
+
+    collector = DeviceCollector([])
+    collector._readers = [unknown]
+    collector.look()
+    collector.look()
+    assert collected(collector)["longform_npu_smi_unknown"] == [2]
+    assert caplog.text.count("something new") == 1

@@ -25,22 +25,42 @@ if TYPE_CHECKING:
     from longform.export.parity import ParityRecord
 
 
+Targets = Annotated[
+    list[str],
+    typer.Option(
+        help="What to make; may be given several times: onnx, onnx-fp16, int8, int8-dynamic, "
+        "int8-static, openvino, openvino-static, tensorrt, torch, torchscript, ascend.",
+    ),
+]
+DataFile = Annotated[
+    Path,
+    typer.Option(
+        help="Labelled documents that the model was not trained on: targets are compared with "
+        "the trained model on them, and calibrated."
+    ),
+]
+SocVersion = Annotated[
+    str | None,
+    typer.Option(
+        help="Ascend chip to compile for, such as Ascend910B2.", show_default="by npu-smi"
+    ),
+]
+PrecisionMode = Annotated[
+    str,
+    typer.Option(
+        help="In which an Ascend chip computes: mixed_float16, mixed_bfloat16, origin, fp16."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="For ascend: write the compiler's command, do not run it."),
+]
+
+
 def export(  # noqa: PLR0913 - one argument for each flag
     bundle: BundleFolder,
-    target: Annotated[
-        list[str],
-        typer.Option(
-            help="What to make; may be given several times: onnx, onnx-fp16, int8, int8-dynamic, "
-            "int8-static, openvino, openvino-static, tensorrt, torch, torchscript, ascend.",
-        ),
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Labelled documents that the model was not trained on: targets are compared with "
-            "the trained model on them, and calibrated."
-        ),
-    ],
+    target: Targets,
+    data: DataFile,
     parity_documents: Annotated[
         int | None,
         typer.Option(min=1, help="Documents to compare.", show_default="30,000 tokens of them"),
@@ -56,22 +76,9 @@ def export(  # noqa: PLR0913 - one argument for each flag
     replan: Annotated[
         bool, typer.Option("--replan", help="Plan the shapes anew, from these documents.")
     ] = False,
-    soc: Annotated[
-        str | None,
-        typer.Option(
-            help="Ascend chip to compile for, such as Ascend910B2.", show_default="by npu-smi"
-        ),
-    ] = None,
-    precision_mode: Annotated[
-        str,
-        typer.Option(
-            help="In which an Ascend chip computes: mixed_float16, mixed_bfloat16, origin, fp16."
-        ),
-    ] = "mixed_float16",
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="For ascend: write the compiler's command, do not run it."),
-    ] = False,
+    soc: SocVersion = None,
+    precision_mode: PrecisionMode = "mixed_float16",
+    dry_run: DryRun = False,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     text_pair_column: TextPairColumn = None,

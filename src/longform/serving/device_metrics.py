@@ -1,29 +1,48 @@
 """Memory and utilisation of accelerators: NVIDIA through NVML, Ascend through npu-smi.
 
 Both are looked at in the background, since npu-smi takes up to two seconds; a scrape gets what was
-seen last. A machine without either has no such metrics.
+seen last. A machine without either has no such metrics. Ascend cards are also shown under the names
+of npu-exporter, so that its dashboards can be used.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from longform.backends.ascend.npu_smi import Npu, UnknownLayoutError, read_npus
 from longform.extras import is_available
 
 logger = logging.getLogger(__name__)
 
 _SECONDS = 10.0
-_NPU_SECONDS = 5.0
 _MEBIBYTE = 1_048_576
+
+
+_NPU_GAUGES: dict[str, tuple[str, Callable[[Npu], float | None]]] = {
+    "npu_chip_info_utilization": (
+        "Per cent of the AI cores in use.",
+        lambda npu: None if npu.utilization_ratio is None else 100 * npu.utilization_ratio,
+    ),
+    "npu_chip_info_hbm_used_memory": (
+        "MB of memory in use.",
+        lambda npu: None if npu.memory_used_bytes is None else npu.memory_used_bytes / _MEBIBYTE,
+    ),
+    "npu_chip_info_hbm_total_memory": (
+        "MB of memory.",
+        lambda npu: None if npu.memory_total_bytes is None else npu.memory_total_bytes / _MEBIBYTE,
+    ),
+    "npu_chip_info_temperature": ("Degrees Celsius.", lambda npu: npu.temperature_celsius),
+    "npu_chip_info_power": ("Watts.", lambda npu: npu.power_watts),
+    "npu_chip_info_health_status": ("1 when healthy, else 0.", lambda npu: npu.health == "OK"),
+}
+"""Names, units and meanings of npu-exporter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +54,14 @@ class DeviceReading:
         memory_used_bytes: Of its memory.
         memory_total_bytes: Of its memory.
         utilization_ratio: Of the time, in which a kernel ran (NVML), or of the AI cores (npu-smi).
+        npu: What else npu-smi says of an Ascend chip.
     """
 
     name: str
     memory_used_bytes: float
     memory_total_bytes: float
     utilization_ratio: float
+    npu: Npu | None = None
 
 
 class DeviceCollector(Collector):
@@ -54,6 +75,7 @@ class DeviceCollector(Collector):
         self._readers = _readers_here() if readers is None else readers
         self._seen: list[DeviceReading] = []
         self._peaks: dict[str, float] = {}
+        self._unreadable = 0
         self._stop = threading.Event()
         if self._readers:
             threading.Thread(target=self._run, name="longform-devices", daemon=True).start()
@@ -64,6 +86,11 @@ class DeviceCollector(Collector):
         for read in list(self._readers):
             try:
                 seen += read()
+            except UnknownLayoutError as error:
+                # It may be well again at the next look, and others are still to be read.
+                self._unreadable += 1
+                if self._unreadable == 1:
+                    logger.warning("The Ascend cards are unknown: %s", error)
             except Exception as error:
                 logger.warning("Devices can no longer be read: %s", error)
                 self._readers.remove(read)
@@ -100,6 +127,23 @@ class DeviceCollector(Collector):
             total.add_metric([reading.name], reading.memory_total_bytes)
             busy.add_metric([reading.name], reading.utilization_ratio)
         yield from (used, peak, total, busy)
+        yield from self._of_npus()
+
+    def _of_npus(self) -> Iterator[Metric]:
+        npus = [reading.npu for reading in self._seen if reading.npu is not None]
+        if npus or self._unreadable:
+            yield CounterMetricFamily(
+                "longform_npu_smi_unknown",
+                "Times that npu-smi failed or said what cannot be read.",
+                self._unreadable,
+            )
+        for name, (documentation, value) in _NPU_GAUGES.items() if npus else ():
+            gauge = GaugeMetricFamily(name, documentation, labels=["id", "model_name"])
+            for npu in npus:
+                number = value(npu)
+                if number is not None:
+                    gauge.add_metric([str(npu.card), npu.name], float(number))
+            yield gauge
 
     def _run(self) -> None:
         while True:
@@ -108,41 +152,12 @@ class DeviceCollector(Collector):
                 return
 
 
-def parse_npu_usages(text: str, card: int) -> list[DeviceReading]:
-    """Read `npu-smi info -t usages -i N`: indented `key : value` lines, a chip's block at a time.
-
-    `Chip ID` closes the block of a chip; the order of the other keys is not fixed.
-    """
-    readings: list[DeviceReading] = []
-    values: dict[str, float] = {}
-    for line in text.splitlines():
-        match = re.fullmatch(r"\s*(?P<key>[^:]+?)\s*:\s*(?P<value>-?\d+(?:\.\d+)?)\s*", line)
-        if match is None:
-            continue
-        values[match["key"]] = float(match["value"])
-        if match["key"] != "Chip ID":
-            continue
-        chip = int(values["Chip ID"])
-        kind = "HBM" if "HBM Capacity(MB)" in values else "DDR"
-        total = values.get(f"{kind} Capacity(MB)", 0.0) * _MEBIBYTE
-        readings.append(
-            DeviceReading(
-                f"ascend:{card}" if chip == 0 else f"ascend:{card}.{chip}",
-                total * values.get(f"{kind} Usage Rate(%)", 0.0) / 100,
-                total,
-                values.get("Aicore Usage Rate(%)", 0.0) / 100,
-            )
-        )
-        values = {}
-    return readings
-
-
 def _readers_here() -> list[Callable[[], list[DeviceReading]]]:
     readers: list[Callable[[], list[DeviceReading]]] = []
     if is_available("pynvml"):
         readers.append(_read_nvidia)
     if shutil.which("npu-smi"):
-        readers.append(_read_ascend)
+        readers.append(read_ascend)
     return readers
 
 
@@ -159,19 +174,19 @@ def _read_nvidia() -> list[DeviceReading]:
     return readings
 
 
-def _read_ascend() -> list[DeviceReading]:
-    listed = _npu_smi("-l")
-    cards = [int(number) for number in re.findall(r"NPU ID\s*:\s*(\d+)", listed)]
+def read_ascend() -> list[DeviceReading]:
+    """Ask npu-smi once.
+
+    Raises:
+        UnknownLayoutError: What it says cannot be read.
+    """
     return [
-        reading
-        for card in cards
-        for reading in parse_npu_usages(_npu_smi("-t", "usages", "-i", str(card)), card)
+        DeviceReading(
+            f"ascend:{npu.card}" if npu.chip == 0 else f"ascend:{npu.card}.{npu.chip}",
+            npu.memory_used_bytes or 0.0,
+            npu.memory_total_bytes or 0.0,
+            npu.utilization_ratio or 0.0,
+            npu,
+        )
+        for npu in read_npus()
     ]
-
-
-def _npu_smi(*arguments: str) -> str:
-    command = ["npu-smi", "info", *arguments]
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=_NPU_SECONDS, check=True
-    )
-    return result.stdout

@@ -89,8 +89,16 @@ def parse_processes(text: str) -> list[NpuProcess]:
     return found
 
 
+class UnknownLayoutError(Exception):
+    """npu-smi failed, did not answer in time, or said something that is no table of cards."""
+
+
 def read_npus() -> list[Npu]:
-    """Ask npu-smi; no cards where it is not installed, fails or does not answer in time."""
+    """Ask npu-smi; no cards where it is not installed.
+
+    Raises:
+        UnknownLayoutError: It is installed, and what it says cannot be read.
+    """
     if shutil.which("npu-smi") is None:
         return []
     try:
@@ -102,9 +110,13 @@ def read_npus() -> list[Npu]:
             timeout=_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return parse_npus(done.stdout)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnknownLayoutError(f"npu-smi gave no answer: {error}") from error
+    found = parse_npus(done.stdout)
+    if not found:
+        said = " ".join((done.stdout + done.stderr).split())[:200]
+        raise UnknownLayoutError(f"npu-smi (exit status {done.returncode}) said: {said!r}")
+    return found
 
 
 def _rows(text: str) -> list[list[str]]:

@@ -12,7 +12,7 @@ import importlib.util
 from pathlib import Path
 
 from longform.backends.ascend.gears import GEARS_FILE, CompiledEncoder, plan_gears
-from longform.backends.ascend.npu_smi import read_npus
+from longform.backends.ascend.npu_smi import UnknownLayoutError, read_npus
 from longform.bundle import ENCODER_FILE, HEAD_FILE
 from longform.errors import ConfigError
 from longform.export.ascend.atc import Compilation, compile_model, is_installed, soc_from_names
@@ -97,11 +97,15 @@ def _write_description(context: ExportContext, compilation: Compilation) -> None
 
 
 def _soc_of_this_machine() -> str:
-    soc = soc_from_names([npu.name for npu in read_npus()])
+    found = "no npu-smi with cards of one kind on this machine"
+    try:
+        soc = soc_from_names([npu.name for npu in read_npus()])
+    except UnknownLayoutError as error:
+        soc, found = None, str(error)
     if soc is None:
         raise ConfigError(
             "The chip that the encoder is compiled for must be known.",
-            found="no npu-smi with cards of one kind on this machine",
+            found=found,
             fix="Name it, as 'npu-smi info' shows it where it will run: --soc Ascend910B2",
         )
     return soc
