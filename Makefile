@@ -5,6 +5,8 @@ VENV ?= .venv
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 CHECK ?=
+PLATFORM ?= aarch64
+WHEELHOUSE_FLAGS ?=
 
 EXTRAS := train,serve,documents,otel,openvino,zh
 GROUPS := dev docs
@@ -14,7 +16,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs bench clean clean-install
+.PHONY: help install demo test lint format docs bench wheelhouse clean clean-install
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +56,9 @@ format: install ## Format the code and apply ruff's safe fixes
 docs: install ## Build the documentation into site/
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+wheelhouse: install ## Every wheel for a machine without internet (PLATFORM=aarch64 or x86_64)
+	$(BIN)/python deploy/offline/wheelhouse.py --platform $(PLATFORM) $(WHEELHOUSE_FLAGS)
 
 bench: install ## Run the benchmarks on this machine (after make demo)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

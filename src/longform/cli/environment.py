@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from longform.cli.arguments import AsJson, print_json
@@ -41,6 +43,7 @@ def environment(as_json: AsJson = False) -> None:
         "onnx": True,
         "openvino": is_available("openvino"),
         "torch": is_available("torch") and is_available("transformers"),
+        "ascend": is_available("acl"),
     }
     gpus: list[str] = []
     if is_available("torch"):
@@ -48,12 +51,14 @@ def environment(as_json: AsJson = False) -> None:
 
         torch = importlib.import_module("torch")
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    ascend = _ascend()
     trains_on = _training_device() if backends["torch"] else None
     content = {
         "longform": __version__,
         "python": platform.python_version(),
         "machine": machine_name(),
         "gpus": gpus,
+        "ascend": ascend,
         "trains_on": trains_on,
         "backends": backends,
         "libraries": libraries,
@@ -64,10 +69,28 @@ def environment(as_json: AsJson = False) -> None:
     typer.echo(f"longform {__version__}, Python {platform.python_version()}")
     typer.echo(f"machine   {content['machine']}")
     typer.echo(f"GPUs      {', '.join(gpus) or 'none'}")
+    typer.echo(f"NPUs      {', '.join(ascend['cards']) or ascend['unknown'] or 'none'}")
+    if ascend["cards"] or ascend["torch_npu"] or ascend["cann"]:
+        typer.echo(f"  CANN {ascend['cann'] or 'is not found'}: {ascend['verdict']}")
     typer.echo(f"trains on {trains_on or 'nothing: torch and transformers are not installed'}")
     typer.echo(f"backends  {', '.join(name for name, present in backends.items() if present)}")
     for name, version in libraries.items():
         typer.echo(f"  {name:<14} {version or 'not installed'}")
+
+
+def _ascend() -> dict[str, Any]:
+    """Describe the cards, and whether torch, torch_npu and CANN belong together."""
+    from dataclasses import asdict
+
+    from longform.backends.ascend.npu_smi import UnknownLayoutError, read_npus
+    from longform.backends.ascend.versions import installed_stack
+
+    stack, unknown = installed_stack(), None
+    try:
+        cards = [f"{npu.name} ({npu.health})" for npu in read_npus()]
+    except UnknownLayoutError as error:
+        cards, unknown = [], str(error)
+    return {"cards": cards, "unknown": unknown, **asdict(stack), "verdict": stack.judge()}
 
 
 def _training_device() -> str:

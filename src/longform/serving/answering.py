@@ -227,7 +227,9 @@ class ProgressStream:
 
     def put(self, progress: Progress) -> None:
         """Take note of progress; called on any thread."""
-        self._loop.call_soon_threadsafe(self._note, progress)
+        # A loop that is closed has nobody left who reads.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._note, progress)
 
     def follow(self, future: Future[Answer]) -> None:
         """Take the final answer from a future."""
