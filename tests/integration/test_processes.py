@@ -94,6 +94,46 @@ def test_r37_two_processes_have_the_loss_curve_of_one(own_folders, uneven, tmp_p
             assert ours.score == pytest.approx(theirs.score, abs=5e-3)
 
 
+def test_s0_05_two_processes_train_under_the_backend_of_ascend_cards(own_folders, uneven, tmp_path):
+    """A stand-in: a backend called hccl over gloo, on CPU tensors."""
+    script = tmp_path / "hccl.py"
+    script.write_text(
+        "import sys\n"
+        "import torch.distributed as dist\n"
+        "from torch.distributed import ProcessGroupGloo\n"
+        "def make(store, rank, size, timeout):\n"
+        "    return ProcessGroupGloo(store, rank, size, timeout)\n"
+        "dist.Backend.register_backend('hccl', make, devices=['cpu'])\n"
+        "dist.init_process_group('hccl')\n"
+        "print('backend', dist.get_backend(), file=sys.stderr)\n"
+        "from longform.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n",
+        encoding="utf-8",
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = train(uneven, one, *SAME)
+    assert alone.status == 0, alone.err
+    half = [setting for setting in SAME if not setting.startswith("per_device_train")]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    arguments = ["train", "--data", uneven.train, "--validation", uneven.validation]
+    arguments += ["--output", two, "--json", "--set", *half, "per_device_train_batch_size=4"]
+    together = subprocess.run(
+        [*launcher, str(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert together.returncode == 0, together.stderr
+    assert together.stderr.count("backend hccl") == TWO
+    summary = json.loads(together.stdout)
+    assert summary["training"]["processes"] == TWO
+    losses, expected = logged(two, "train/loss"), logged(one, "train/loss")
+    np.testing.assert_allclose(losses, expected, rtol=2e-3)
+
+
 def test_r38_a_fault_in_one_process_ends_all_with_its_reason(own_folders, uneven, tmp_path):
     script = tmp_path / "faulty.py"
     script.write_text(
