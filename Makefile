@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs bench wheelhouse clean clean-install
+.PHONY: help install demo test lint format docs bench wheelhouse arm64 clean clean-install
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ docs: install ## Build the documentation into site/
 
 wheelhouse: install ## Every wheel for a machine without internet (PLATFORM=aarch64 or x86_64)
 	$(BIN)/python deploy/offline/wheelhouse.py --platform $(PLATFORM) $(WHEELHOUSE_FLAGS)
+
+arm64: install ## Segmenter and runtime on emulated arm64 (root; qemu-user-static, mmdebstrap)
+	tests/arm64/run.sh
 
 bench: install ## Run the benchmarks on this machine (after make demo)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
