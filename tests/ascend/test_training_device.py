@@ -163,3 +163,11 @@ def test_the_modules_in_use_keep_the_rules_of_the_npu(name, monkeypatch):
     assert {dtype for dtype in masks if dtype is not None} <= {torch.bool}
     assert all(one.dtype is torch.float32 and one.ndim == 3 for one in inputs)
     assert bool(inputs) == bool(recurrent)
+
+
+def test_the_checks_of_numerics_pass_on_the_device_that_they_compare_with():
+    from longform.training import npu_checks
+
+    assert npu_checks.check_attention("cpu", 513) < npu_checks.TOLERANCE
+    assert npu_checks.check_lstm("cpu") < 1e-6
+    assert npu_checks.check_sum("cpu") == 0

@@ -160,3 +160,34 @@ def test_two_cards_serve_and_one_that_is_lost_comes_back(compiled, machine):
             time.sleep(0.1)
         assert second in server.workers()
         assert server.metric("longform_worker_restarts_total") == 1
+
+
+def test_the_selftest_of_a_machine_writes_one_report(compiled, machine, tmp_path):
+    folder, _ = compiled
+    report = tmp_path / "report.json"
+    result = run("selftest", "ascend", "--bundle", folder, "--output", report, "--json")
+    assert result.status == 0, result.err
+    content = json.loads(report.read_text())
+    assert content == result.json
+    assert content["verdict"] == "passed"
+    verdicts = {step["name"]: step["verdict"] for step in content["steps"]}
+    assert verdicts["gears on card 0"] == verdicts["gears on card 1"] == "passed"
+    assert verdicts["all cards together"] == "passed"
+    assert verdicts["numerics in training"] == "skipped"
+    (gears,) = [step for step in content["steps"] if step["name"] == "gears on card 1"]
+    assert all(row["largest_difference"] < 1e-5 for row in gears["figures"]["gears"])
+    assert all(row["tokens_per_second"] > 0 for row in gears["figures"]["gears"])
+
+
+def test_a_failed_card_is_in_the_report_and_in_the_exit_status(
+    compiled, machine, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FAKE_ACL_CARDS", "1")
+    report = tmp_path / "report.json"
+    result = run("selftest", "ascend", "--bundle", compiled[0], "--output", report)
+    assert result.status == 3
+    verdicts = {step["name"]: step for step in json.loads(report.read_text())["steps"]}
+    assert verdicts["card 0 by pyACL"]["verdict"] == "passed"
+    assert verdicts["card 1 by pyACL"]["verdict"] == "failed"
+    assert "INVALID_DEVICE" in verdicts["card 1 by pyACL"]["detail"]
+    assert run("selftest", "ascend", "--cards", "0,0").status == 2

@@ -24,6 +24,7 @@ from longform.cli.predict import predict
 from longform.cli.pretrain import SeveralFilesCommand, pretrain
 from longform.cli.prune import prune
 from longform.cli.search import search
+from longform.cli.selftest import selftest
 from longform.cli.serve import serve
 from longform.cli.train import train
 from longform.errors import LongformError
@@ -51,6 +52,7 @@ for verb in (
     inspect,
     serve,
     key,
+    selftest,
     demo,
 ):
     app.command()(verb)

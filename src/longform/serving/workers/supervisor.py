@@ -88,6 +88,8 @@ class Worker:
                 socket.send_multipart(pack({"call": name}, arrays), flags=zmq.NOBLOCK)
                 while not socket.poll(_LOOK_MILLISECONDS):
                     if process.poll() is not None or self._is_closing.is_set():
+                        # Said here already, so that what was lost is not tried on it again.
+                        self.is_ready = False
                         raise self._lost()
                 header, results = unpack(socket.recv_multipart())
             except zmq.ZMQError as error:
@@ -113,6 +115,10 @@ class Worker:
                 process.kill()
         if self._thread.ident is not None:
             self._thread.join(5)
+        with self._talking:
+            if self._socket is not None:
+                self._socket.close(linger=0)
+                self._socket = None
         self._folder.cleanup()
 
     def _supervise(self) -> None:
