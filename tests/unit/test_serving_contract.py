@@ -72,7 +72,7 @@ def addresses():
 
 
 FEW = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     database=None,
     derandomize=True,
