@@ -105,7 +105,7 @@ def test_s0_05_two_processes_train_under_the_backend_of_ascend_cards(own_folders
         "    return ProcessGroupGloo(store, rank, size, timeout)\n"
         "dist.Backend.register_backend('hccl', make, devices=['cpu'])\n"
         "dist.init_process_group('hccl')\n"
-        "print('backend', dist.get_backend(), file=sys.stderr)\n"
+        "sys.stderr.write(f'backend {dist.get_backend()}\\n')\n"
         "from longform.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n",
         encoding="utf-8",
