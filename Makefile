@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
-PYTEST_FLAGS ?=
+# Two at once, each file by one: most tests wait for processes of their own.
+PYTEST_FLAGS ?= -n 2 --dist loadfile
 CHECK ?=
 PLATFORM ?= aarch64
 WHEELHOUSE_FLAGS ?=

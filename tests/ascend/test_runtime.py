@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 
 from longform.backends.ascend.backend import AscendBackend
+from longform.backends.ascend.cann_provider import CannProviderBackend
 from longform.backends.ascend.card import Card, load_acl
 from longform.backends.ascend.gears import (
     CompiledEncoder,
@@ -22,8 +23,10 @@ from longform.backends.ascend.gears import (
     choose_gears,
     plan_gears,
     read_compiled,
+    warm_up_gears,
 )
 from longform.backends.ascend.return_codes import AscendError
+from longform.backends.onnx import OnnxBackend, OnnxHead
 from longform.errors import BundleError, MissingExtraError
 from longform.shapes import Bucket, ShapePlan, plan_shapes
 from longform.types import SegmentBatch
@@ -32,6 +35,7 @@ onnx = pytest.importorskip("onnx")
 TensorProto, helper, numbers = onnx.TensorProto, onnx.helper, onnx.numpy_helper
 
 WIDTH, VOCABULARY = 6, 50
+COMMAND = ("atc", "--model=m.onnx", "--a=b c", "--soc_version=Ascend910B2")
 GEARS = (Gear(8, 1), Gear(8, 4), Gear(16, 1), Gear(16, 2))
 
 
@@ -106,7 +110,7 @@ def compiled(tmp_path):
     (tmp_path / "head.onnx").write_bytes(head_model())
     digest = hashlib.sha256(model).hexdigest()
     return CompiledEncoder(
-        "ascend/encoder.om", "Ascend910B2", "mixed_float16", GEARS, digest, ("atc",)
+        "ascend/encoder.om", "Ascend910B2", "mixed_float16", GEARS, digest, COMMAND
     )
 
 
@@ -266,9 +270,57 @@ def test_a_card_without_room_says_what_helps(acl, compiled, tmp_path, monkeypatc
 
 def test_another_chip_is_refused_with_the_command(acl, compiled, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_ACL_SOC", "Ascend910B4")
-    with pytest.raises(BundleError, match="--target ascend --soc Ascend910B4"):
+    with pytest.raises(BundleError, match="--target ascend --soc Ascend910B4") as caught:
         open_backend(compiled, tmp_path)
+    assert "compiled for Ascend910B2, this is Ascend910B4" in str(caught.value)
+    assert "atc --model=m.onnx '--a=b c' --soc_version=Ascend910B4" in str(caught.value)
     assert acl.left_over() == []
+
+
+def test_the_second_choice_runs_in_planned_shapes_only(tmp_path, monkeypatch, reference):
+    """ONNX Runtime's provider compiles for each new shape; the CPU's session stands in for it."""
+    (tmp_path / "encoder.onnx").write_bytes(encoder_model())
+    (tmp_path / "head.onnx").write_bytes(head_model())
+    with pytest.raises(MissingExtraError, match="Install onnxruntime-cann"):
+        OnnxBackend(tmp_path / "encoder.onnx", tmp_path / "head.onnx", provider="cann")
+    opened, shapes = [], []
+    make = onnxruntime.InferenceSession
+
+    class Session:
+        def __init__(self, path, sess_options=None, providers=None):
+            opened.append(providers)
+            self.inner = make(path, sess_options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return ["CANNExecutionProvider", "CPUExecutionProvider"]
+
+        def get_outputs(self):
+            return self.inner.get_outputs()
+
+        def run(self, names, feeds):
+            if "input_ids" in feeds:
+                shapes.append(feeds["input_ids"].shape)
+            return self.inner.run(names, feeds)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CANNExecutionProvider"])
+    with monkeypatch.context() as patch:
+        patch.setattr(onnxruntime, "InferenceSession", Session)
+        patch.setattr(OnnxHead, "__init__", lambda self, path, threads: None)
+        plan = ShapePlan((Bucket(8, 4), Bucket(16, 2)))
+        backend = CannProviderBackend(tmp_path / "encoder.onnx", tmp_path / "head.onnx", plan)
+    provider, options = opened[0][0]
+    assert provider == "CANNExecutionProvider"
+    assert options == {"device_id": "0", "precision_mode": "must_keep_origin_dtype"}
+    assert backend.info.device == "ascend:0"
+    planned = {(gear.rows, gear.length) for gear in plan_gears(plan)}
+    warm_up_gears(plan_gears(plan), backend._run)
+    assert set(shapes) == planned
+    for rows, length in ((1, 3), (5, 8), (7, 16)):
+        batch = batch_of(rows, length)
+        np.testing.assert_allclose(
+            backend.encode(batch), run_reference(reference, batch), atol=1e-6
+        )
+    assert set(shapes) == planned
 
 
 def test_a_card_that_is_not_there_and_a_file_that_is_none(acl, compiled, tmp_path):

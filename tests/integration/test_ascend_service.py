@@ -5,14 +5,18 @@ They prove the protocol and the logic, not the numerics or the speed of a device
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
 import signal
 import sys
 import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -160,6 +164,65 @@ def test_two_cards_serve_and_one_that_is_lost_comes_back(compiled, machine):
             time.sleep(0.1)
         assert second in server.workers()
         assert server.metric("longform_worker_restarts_total") == 1
+
+
+def ask_often(server, requests, clients=8):
+    """Ask on connections that stay open; return the statuses and the scores by text."""
+    statuses, scores = Counter(), defaultdict(set)
+    numbers = iter(range(requests))
+    address = urlsplit(server.address)
+
+    def ask():
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+        for number in numbers:
+            text = TEXTS[number % len(TEXTS)]
+            body = json.dumps({"inputs": text})
+            connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            content = json.loads(response.read())
+            statuses[response.status] += 1
+            scores[text].add(round(content["predictions"][0]["score"], 5))
+        connection.close()
+
+    with ThreadPoolExecutor(clients) as pool:
+        for done in [pool.submit(ask) for _ in range(clients)]:
+            done.result()
+    return statuses, scores
+
+
+def test_ten_thousand_requests_leave_nothing_behind_on_two_cards(compiled, tmp_path):
+    folder, _ = compiled
+    with load(folder, "onnx") as reference:
+        expected = {text: reference.predict([text])[0].score for text in TEXTS}
+    flags = ("--devices", "ascend:0,1", "--cache-memory", "0")
+    with RunningServer(folder, *flags, environment={"FAKE_ACL_REPORT": str(tmp_path)}) as server:
+        statuses, scores = ask_often(server, 10_000)
+        # In the process of the card, not by npu-smi.
+        assert server.metric("longform_worker_memory_bytes") > 0
+    assert statuses == {200: 10_000}
+    for text, found in scores.items():
+        assert all(score == pytest.approx(expected[text], abs=2e-5) for score in found)
+    reports = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    workers = [report for report in reports if report["calls"]]
+    assert len(workers) == 2
+    assert all(report["left_over"] == [] for report in workers)
+
+
+def test_a_card_that_keeps_the_interpreter_busy_leaves_the_front_awake(compiled):
+    folder, _ = compiled
+    flags = ("--devices", "ascend:0,1", "--cache-memory", "0")
+    with RunningServer(folder, *flags, environment={"FAKE_ACL_SECONDS": "0.2"}) as server:
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(server.ask, "/predict", {"inputs": text}) for text in TEXTS[:4]]
+            waits = []
+            while not all(one.done() for one in asked):
+                began = time.monotonic()
+                assert server.status("/health/live") == 200
+                waits.append(time.monotonic() - began)
+        assert [one.result()[0] for one in asked] == [200] * 4
+        # Each execution holds its own interpreter for 0.2 s; the front has another one.
+        assert len(waits) > 3
+        assert sorted(waits)[len(waits) // 2] < 0.2
 
 
 def test_the_selftest_of_a_machine_writes_one_report(compiled, machine, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = sorted(
     path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.stem != "kustomization"
 )
+COMPOSE_FILES = sorted(DEPLOY.glob("compose*.yaml"))
 VERSIONS = ("1.30.0", "1.33.0")
 
 
@@ -42,8 +44,9 @@ def tool(name):
     return found
 
 
-def test_the_dockerfile_is_clean_for_hadolint():
-    result = run(tool("hadolint"), DEPLOY / "docker" / "Dockerfile")
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.ascend"])
+def test_the_dockerfiles_are_clean_for_hadolint(name):
+    result = run(tool("hadolint"), DEPLOY / "docker" / name)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -69,14 +72,16 @@ def test_every_variable_of_the_deployment_is_a_setting_of_the_server():
 def test_every_flag_of_the_deployment_is_one_of_the_verb():
     (serve,) = [one for one in command_line.registered_commands if one.callback.__name__ == "serve"]
     known = {"--" + name.replace("_", "-") for name in serve.callback.__annotations__}
-    for path in (*MANIFESTS, DEPLOY / "compose.yaml", DEPLOY / "systemd" / "longform.service"):
+    unit = DEPLOY / "systemd" / "longform.service"
+    cards = DEPLOY / "kubernetes" / "ascend" / "cards.yaml"
+    for path in (*MANIFESTS, cards, *COMPOSE_FILES, unit):
         used = set(re.findall(r"(?<=[\s\"'])--[a-z][a-z-]+", path.read_text()))
         assert used - {"--no-create-home", "--system", "--now", "--build"} <= known, path
 
 
-def test_the_compose_file_fits_its_schema():
+@pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.stem)
+def test_the_compose_files_fit_their_schema(path):
     pytest.importorskip("check_jsonschema")
-    path = DEPLOY / "compose.yaml"
     command = (sys.executable, "-m", "check_jsonschema", "--builtin-schema")
     result = run(*command, "vendor.compose-spec", path)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -91,6 +96,54 @@ def test_kubernetes_takes_the_manifests(path, version):
     validate = pytest.importorskip("kubernetes_validate")
     for manifest in yaml.safe_load_all(path.read_text()):
         validate.validate(manifest, version, strict=True)
+
+
+def merged(base, patch):
+    """A strategic merge as kustomize makes it: containers and the like by their names."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return base | {key: merged(base.get(key), value) for key, value in patch.items()}
+    if isinstance(base, list) and all(isinstance(one, dict) and "name" in one for one in base):
+        by_name = {one["name"]: one for one in base}
+        by_name |= {one["name"]: merged(by_name.get(one["name"]), one) for one in patch}
+        return list(by_name.values())
+    return patch
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_takes_the_manifests_for_ascend(version):
+    validate = pytest.importorskip("kubernetes_validate")
+    folder = DEPLOY / "kubernetes" / "ascend"
+    for patch, base in (("cards.yaml", "deployment.yaml"), ("scaling.yaml", "autoscaling.yaml")):
+        (whole,) = yaml.safe_load_all((folder.parent / base).read_text())
+        (change,) = yaml.safe_load_all((folder / patch).read_text())
+        for key in ("apiVersion", "kind"):
+            assert change[key] == whole[key]
+        assert change["metadata"]["name"] == whole["metadata"]["name"]
+        result = merged(whole, change)
+        validate.validate(result, version, strict=True)
+        if result["kind"] == "Deployment":
+            (container,) = result["spec"]["template"]["spec"]["containers"]
+            resources = container["resources"]
+            # An extended resource must be asked for as it is limited.
+            assert resources["limits"]["huawei.com/Ascend910"] == 2
+            assert resources["requests"]["huawei.com/Ascend910"] == 2
+            assert container["readinessProbe"]
+    listed = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    assert all((folder / entry["path"]).is_file() for entry in listed["patches"])
+
+
+def test_the_container_for_ascend_takes_the_environment_of_cann(tmp_path):
+    script = DEPLOY / "docker" / "ascend-entrypoint.sh"
+    environment = {"ASCEND_ROOT": str(tmp_path), "PATH": os.environ["PATH"]}
+    refused = run("bash", script, "env", env=environment)
+    assert refused.returncode == 78
+    assert "no set_env.sh" in refused.stderr
+    for place in ("ascend-toolkit", "cann"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "set_env.sh").write_text(f"export FROM_CANN={place}\n")
+        result = run("bash", script, "env", env=environment)
+        assert f"FROM_CANN={place}" in result.stdout
+        assert f"{tmp_path}/driver/lib64/common" in result.stdout
 
 
 def test_pods_are_probed_where_the_server_answers_and_may_not_do_much():

@@ -43,12 +43,15 @@ class DeviceState:
         is_ready: Whether it takes batches.
         restarts: How often its process was started again.
         process_id: Of that process.
+        memory: Free and total bytes of the device, as its process last said; None where the
+            runtime does not tell.
     """
 
     name: str
     is_ready: bool
     restarts: int
     process_id: int | None
+    memory: tuple[int, int] | None = None
 
 
 MATRIX_SIZE = 2_048
@@ -94,6 +97,11 @@ class Backend(ABC):
     def device_states(self) -> list[DeviceState]:
         """The devices in processes of their own; none for a backend in this process."""
         return []
+
+    @property
+    def memory(self) -> tuple[int, int] | None:
+        """Free and total bytes of the device; None where the runtime does not tell."""
+        return None
 
     @property
     @abstractmethod

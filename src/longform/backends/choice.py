@@ -39,7 +39,9 @@ BACKENDS = (
     "torch-export",
     "torchscript",
     "ascend",
+    "cann",
 )
+_PROVIDER_BACKENDS = frozenset({"cuda", "tensorrt", "cann"})
 PACKAGES = {"torch-export": ".pt2", "torchscript": ".torchscript.pt"}
 """Packages of torch, by the ends of their file names."""
 INT8_ENCODER = "openvino/encoder.int8.xml"
@@ -89,6 +91,8 @@ def candidates(bundle: Bundle) -> list[Candidate]:
         compiled = read_compiled(bundle.path(GEARS_FILE).read_text(encoding="utf-8"))
         if bundle.has(compiled.file):
             found.append(Candidate("ascend", compiled.precision))
+    if has_provider("cann") and bundle.has(ENCODER_FILE):
+        found.append(Candidate("cann", "fp32", on_request=True))
     if is_available("openvino") and runs_on_openvino(
         str(bundle.description.knobs.model.get("encoder"))
     ):
@@ -133,6 +137,10 @@ def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:
 
         compiled = read_compiled(bundle.path(GEARS_FILE).read_text(encoding="utf-8"))
         return AscendBackend(compiled, bundle.folder, head)
+    if candidate.name == "cann":
+        from longform.backends.ascend.cann_provider import CannProviderBackend
+
+        return CannProviderBackend(encoder, head, shape_plan(bundle))
     if candidate.name == "openvino":
         from longform.backends.openvino import OpenVINOBackend, Precision
 
@@ -196,7 +204,7 @@ def open_backend(bundle: Bundle, name: str = "auto", reporter: Reporter | None =
             found=f"'{name}'",
             fix=f"Choose one of {', '.join(BACKENDS)}.",
         )
-    if runtime in {"cuda", "tensorrt"} and not has_provider(cast(Provider, runtime)):
+    if runtime in _PROVIDER_BACKENDS and not has_provider(cast(Provider, runtime)):
         raise provider_is_missing(cast(Provider, runtime), ["CPUExecutionProvider"])
     library = "torch" if runtime in {COMPILED, *PACKAGES} else runtime
     if library in {"openvino", "torch"}:

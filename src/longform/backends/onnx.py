@@ -15,13 +15,21 @@ from longform.shapes import ShapePlan
 from longform.types import Floats, SegmentBatch
 
 Precision = Literal["fp32", "fp16", "int8"]
-Provider = Literal["cpu", "cuda", "tensorrt"]
+Provider = Literal["cpu", "cuda", "tensorrt", "cann"]
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
+    "cann": "CANNExecutionProvider",
 }
+_DEVICES = {"cpu": "cpu", "cuda": "cuda:0", "tensorrt": "cuda:0", "cann": "ascend:0"}
+_INSTALLED_BY = {
+    "cuda": ("onnxruntime-gpu", "the CUDA libraries of its release notes"),
+    "tensorrt": ("onnxruntime-gpu", "the CUDA and TensorRT libraries of its release notes"),
+    "cann": ("onnxruntime-cann", "the environment of CANN (source .../set_env.sh)"),
+}
+"""Provider -> the package that has it, and what else it needs."""
 _INPUTS = ("input_ids", "attention_mask")
 
 
@@ -89,7 +97,7 @@ class OnnxBackend(Backend):
     def info(self) -> BackendInfo:
         """ONNX Runtime and what it runs on."""
         name = "onnx" if self._provider == "cpu" else self._provider
-        device = "cpu" if self._provider == "cpu" else "cuda:0"
+        device = _DEVICES[self._provider]
         return BackendInfo(name, device, self._precision, self._vector_size, self._threads)
 
     def encode(self, batch: SegmentBatch) -> Floats:
@@ -117,6 +125,9 @@ def provider_options(
 
     TensorRT gets one profile for each bucket: an input that is named again begins the next one.
     """
+    if provider == "cann":
+        # Not the provider's own default, fp16, in which sums may overflow.
+        return {"device_id": "0", "precision_mode": "must_keep_origin_dtype"}
     if provider != "tensorrt":
         return {}
     options = {"trt_fp16_enable": str(int(precision == "fp16"))}
@@ -172,9 +183,10 @@ def open_session(
 
 def provider_is_missing(provider: Provider, found: list[str]) -> MissingExtraError:
     """Return the error of a provider that is not here, with what would run instead."""
+    package, beside = _INSTALLED_BY[provider]
     return MissingExtraError(
         f"The backend '{provider}' must run on {_PROVIDERS[provider]}, not on what is left.",
         found=f"an ONNX Runtime that runs on {', '.join(found)}",
-        fix="Install onnxruntime-gpu in place of onnxruntime (they hold the same module), with the "
-        "CUDA and TensorRT libraries of its release notes; or choose another --backend.",
+        fix=f"Install {package} in place of onnxruntime (they hold the same module), with "
+        f"{beside}; or choose another --backend.",
     )

@@ -91,13 +91,24 @@ def _of_devices(services: list[PredictionService]) -> Iterator[Metric]:
     restarts = CounterMetricFamily(
         "longform_worker_restarts", "Times that a worker process was started again.", labels=labels
     )
+    free = GaugeMetricFamily(
+        "longform_worker_memory_free_bytes",
+        "Free memory of the device, as its worker said with its last batch.",
+        labels=labels,
+    )
+    total = GaugeMetricFamily(
+        "longform_worker_memory_bytes", "Memory of the worker's device.", labels=labels
+    )
     for service in services:
         predictor = service.predictor
         for state in () if predictor is None else predictor.device_states:
             address = [service.name, service.version, state.name]
             up.add_metric(address, float(state.is_ready))
             restarts.add_metric(address, state.restarts)
-    yield from (up, restarts)
+            if state.memory is not None:
+                free.add_metric(address, state.memory[0])
+                total.add_metric(address, state.memory[1])
+    yield from (up, restarts, free, total)
 
 
 def _of_caches(models: list[ServedModel]) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from longform.backends.ascend.card import Card
 from longform.backends.ascend.compiled_model import CompiledModel
-from longform.backends.ascend.gears import CompiledEncoder, Gear, choose_gears
+from longform.backends.ascend.gears import CompiledEncoder, encode_in_gears, warm_up_gears
 from longform.backends.base import Backend, BackendInfo
 from longform.backends.onnx import OnnxHead
 from longform.backends.threads import granted_threads
@@ -40,7 +40,8 @@ class AscendBackend(Backend):
                 raise BundleError(
                     "The encoder must have been compiled for this chip.",
                     found=f"compiled for {compiled.soc_version}, this is {soc_name}",
-                    fix=f"longform export BUNDLE --target ascend --soc {soc_name}",
+                    fix=f"longform export BUNDLE --target ascend --soc {soc_name}, which runs: "
+                    f"{compiled.command_for(soc_name)}",
                 )
             self._model = CompiledModel(self._card, folder / compiled.file)
         except BaseException:
@@ -64,12 +65,7 @@ class AscendBackend(Backend):
 
     def encode(self, batch: SegmentBatch) -> Floats:
         """Encode segments; a batch of no gear's shape is split and padded to gears."""
-        rows, length = batch.input_ids.shape
-        parts = []
-        for gear, first, last in choose_gears(self._compiled.gears, rows, length):
-            ids, mask = _pad(batch, gear, first, last)
-            parts.append(self._model.run(gear, ids, mask)[: last - first])
-        return np.concatenate(parts)
+        return encode_in_gears(self._compiled.gears, batch, self._model.run)
 
     def score(self, vectors: Floats, mask: Floats, positions: Floats) -> Floats:
         """Score documents on the CPU; see `Backend.score`."""
@@ -77,12 +73,7 @@ class AscendBackend(Backend):
 
     def warm_up(self, segment_length: int) -> None:
         """Run every gear once, the largest first: it needs the most memory."""
-        largest_first = sorted(
-            self._compiled.gears, key=lambda gear: gear.rows * gear.length, reverse=True
-        )
-        for gear in largest_first:
-            ones = np.ones((gear.rows, gear.length), dtype=np.int64)
-            self._model.run(gear, ones, ones)
+        warm_up_gears(self._compiled.gears, self._model.run)
         super().warm_up(segment_length)
 
     def close(self) -> None:
@@ -98,19 +89,3 @@ class AscendBackend(Backend):
         except BaseException:
             self.close()
             raise
-
-
-def _pad(
-    batch: SegmentBatch, gear: Gear, first: int, last: int
-) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.int64]], ...]:
-    """Put rows into arrays of a gear's shape. Padded rows have one token that counts.
-
-    A row without any would divide by zero where token vectors are averaged.
-    """
-    ids = np.zeros((gear.rows, gear.length), dtype=np.int64)
-    mask = np.zeros((gear.rows, gear.length), dtype=np.int64)
-    width = batch.input_ids.shape[1]
-    ids[: last - first, :width] = batch.input_ids[first:last]
-    mask[: last - first, :width] = batch.attention_mask[first:last]
-    mask[last - first :, 0] = 1
-    return ids, mask

@@ -7,12 +7,16 @@ held always; a shape that is no gear cannot be run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from longform.errors import BundleError
 from longform.shapes import ShapePlan
+from longform.types import Floats, Integers, SegmentBatch
 
 FEWEST_GEARS, MOST_GEARS = 2, 100
 """What the compiler takes on the chips of the 910B series."""
@@ -32,6 +36,10 @@ class Gear:
 
     length: int
     rows: int
+
+
+Run = Callable[[Gear, Integers, Integers], Floats]
+"""Encodes rows that fill a gear: the gear, input ids and attention mask -> segment vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,13 @@ class CompiledEncoder:
     def precision(self) -> str:
         """How strictly its answers are held: `fp32`, `bf16` or `fp16`."""
         return _PRECISIONS.get(self.precision_mode, "fp16")
+
+    def command_for(self, soc_version: str) -> str:
+        """Return the compiler's command line for another chip, to be run in the bundle's folder."""
+        option = "--soc_version="
+        return shlex.join(
+            f"{option}{soc_version}" if word.startswith(option) else word for word in self.command
+        )
 
     def as_json(self) -> str:
         """Return the content of `gears.json`."""
@@ -147,3 +162,45 @@ def choose_gears(
         last = min(first + gear.rows, rows)
         yield gear, first, last
         first = last
+
+
+def encode_in_gears(gears: tuple[Gear, ...], batch: SegmentBatch, run: Run) -> Floats:
+    """Encode a batch by gears: it is split and padded, and nothing is compiled for it.
+
+    Args:
+        gears: What there is.
+        batch: int64 `[segments, tokens]`.
+        run: Encodes rows that fill a gear.
+
+    Returns:
+        float32 `[segments, vector size]`.
+    """
+    rows, length = batch.input_ids.shape
+    parts = []
+    for gear, first, last in choose_gears(gears, rows, length):
+        ids, mask = _pad(batch, gear, first, last)
+        parts.append(run(gear, ids, mask)[: last - first])
+    return np.concatenate(parts)
+
+
+def warm_up_gears(gears: tuple[Gear, ...], run: Run) -> None:
+    """Run every gear once, the largest first: it needs the most memory."""
+    for gear in sorted(gears, key=lambda gear: gear.rows * gear.length, reverse=True):
+        ones = np.ones((gear.rows, gear.length), dtype=np.int64)
+        run(gear, ones, ones)
+
+
+def _pad(
+    batch: SegmentBatch, gear: Gear, first: int, last: int
+) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.int64]], ...]:
+    """Put rows into arrays of a gear's shape. Padded rows have one token that counts.
+
+    A row without any would divide by zero where token vectors are averaged.
+    """
+    ids = np.zeros((gear.rows, gear.length), dtype=np.int64)
+    mask = np.zeros((gear.rows, gear.length), dtype=np.int64)
+    width = batch.input_ids.shape[1]
+    ids[: last - first, :width] = batch.input_ids[first:last]
+    mask[: last - first, :width] = batch.attention_mask[first:last]
+    mask[last - first :, 0] = 1
+    return ids, mask

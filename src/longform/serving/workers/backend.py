@@ -68,7 +68,13 @@ class WorkerBackend(Backend):
     def device_states(self) -> list[DeviceState]:
         """How the workers are."""
         return [
-            DeviceState(worker.device.name, worker.is_ready, worker.restarts, worker.process_id)
+            DeviceState(
+                worker.device.name,
+                worker.is_ready,
+                worker.restarts,
+                worker.process_id,
+                worker.memory,
+            )
             for worker in self._workers
         ]
 

@@ -79,6 +79,7 @@ def _introduction(predictor: Predictor) -> dict[str, Any]:
         "info": dataclasses.asdict(backend.info),
         "token_budget": backend.token_budget,
         "streams": backend.streams,
+        "memory": backend.memory,
     }
 
 
@@ -95,12 +96,13 @@ def _answer_all(socket: zmq.Socket, predictor: Predictor) -> None:
             return
         try:
             results = _CALLS[header["call"]](predictor, arrays)
+            memory = predictor.scorer.backend.memory
         except Exception as error:
             # The type alone: a library's message may quote what it was given.
             logger.error("A batch failed: %s", type(error).__name__)
             socket.send_multipart(pack({"failed": type(error).__name__}))
         else:
-            socket.send_multipart(pack({}, results))
+            socket.send_multipart(pack({"memory": memory}, results))
 
 
 def _encode(predictor: Predictor, arrays: list[Array]) -> list[Array]:

@@ -52,6 +52,7 @@ class Worker:
         self.failure: LongformError | None = None
         self.restarts = 0
         self.is_ready = False
+        self.memory: tuple[int, int] | None = None
         self._settings = settings
         self._on_change = on_change
         self._context = zmq.Context.instance()
@@ -94,6 +95,7 @@ class Worker:
                 header, results = unpack(socket.recv_multipart())
             except zmq.ZMQError as error:
                 raise self._lost() from error
+        self._note_memory(header)
         if "failed" in header:
             raise BackendFailureError(
                 "The model could not answer this request.", found=header["failed"]
@@ -193,8 +195,14 @@ class Worker:
             self._on_change()
             return False
         self.introduction = header
+        self._note_memory(header)
         self._become(ready=True)
         return True
+
+    def _note_memory(self, header: dict[str, Any]) -> None:
+        told = header.get("memory")
+        if told is not None:
+            self.memory = (int(told[0]), int(told[1]))
 
     def _become(self, *, ready: bool) -> None:
         self.is_ready = ready
