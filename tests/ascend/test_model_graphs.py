@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -39,17 +41,13 @@ def check(model, folder):
         yield graph
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("LONGFORM_SLOW" not in os.environ, reason="set LONGFORM_SLOW=1 to export")
 def test_bert_base_uses_operators_that_the_compiler_knows(tmp_path):
     encoder, head = check(classifier(bert_base()), tmp_path)
     kinds = [node.op_type for node in encoder.graph.node]
     assert kinds.count("Softmax") == 12
     assert "LSTM" in {node.op_type for node in head.graph.node}
-    # One that it lacks, as an exporter of opset 20 writes it: named with its module.
-    node = next(one for one in encoder.graph.node if one.op_type == "Erf")
-    node.op_type = "Gelu"
-    with pytest.raises(GateError, match="Gelu") as caught:
-        require_conformance("encoder.onnx", encoder)
-    assert "intermediate" in str(caught.value)
 
 
 @pytest.mark.shared
@@ -58,4 +56,11 @@ def test_e5_small_uses_operators_that_the_compiler_knows(shared_folder, tmp_path
         shared_folder / "models/e5-small-zh-en", add_pooling_layer=False
     )
     model = classifier(weights.config.to_dict(), weights)
-    assert len(list(check(model, tmp_path))) == 2
+    encoder, _ = check(model, tmp_path)
+    assert [node.op_type for node in encoder.graph.node].count("Softmax") == 12
+    # One that the compiler lacks, as an exporter of opset 20 writes it: named with its place.
+    node = next(one for one in encoder.graph.node if one.op_type == "Erf")
+    node.op_type = "Gelu"
+    with pytest.raises(GateError, match=r"Gelu") as caught:
+        require_conformance("encoder.onnx", encoder)
+    assert f"{node.name} (of encoder.model." in str(caught.value)

@@ -66,7 +66,8 @@ def write_wheel(folder, name, version, *requires):
 def test_what_is_lacking_is_judged_for_the_other_machine(wheelhouse, tmp_path):
     write_wheel(
         tmp_path, "first", "1.0", "second>=2; platform_machine == 'aarch64'",
-        "gpu; platform_machine == 'x86_64'", "third; extra == 'more'", "old; python_version < '3.10'",
+        "gpu; platform_machine == 'x86_64'", "third; extra == 'more'",
+        "old; python_version < '3.10'",
     )  # fmt: skip
     write_wheel(tmp_path, "second", "1.5")
     arm = wheelhouse.markers_of("aarch64", "3.11")
