@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from closure import markers_of, unmet
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 GLIBC = ("2_17", "2_24", "2_26", "2_27", "2_28")
@@ -70,13 +70,13 @@ def npu_pair(torch_npu: str) -> list[str]:
 
 def project_of(line: str) -> str:
     """Return the project that a requirement is of."""
-    return re.split(r"[<>=!~;\[ ]", line)[0]
+    return Requirement(line).name
 
 
 def pinned(lines: Iterable[str]) -> list[str]:
     """Return requirements at the versions of constraints.txt."""
     known = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = {project_of(pin): pin for pin in known}
+    pins = {project_of(pin): pin for pin in known if "==" in pin}
     return [pins[project_of(line)] for line in lines]
 
 
