@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shlex
 from pathlib import Path
 
 from longform.backends.ascend.gears import GEARS_FILE, CompiledEncoder, plan_gears
@@ -45,7 +46,7 @@ def make_ascend(context: ExportContext) -> None:
     )
     compilation.check()
     _write_description(context, compilation)
-    context.reporter.say("  " + " ".join(compilation.command()))
+    context.reporter.say(f"  {shlex.join(compilation.command())}")
     if context.options.dry_run or not is_installed():
         why = "asked for" if context.options.dry_run else "atc is not installed here"
         context.reporter.say(
