@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from longform.decision.rule import DecisionRule
-from longform.inference.neural import EncodedSegments
+from longform.inference.scorer import EncodedSegments
 from longform.serving.limits import EngineLimits
 from longform.serving.models import ModelRegistry
 from longform.serving.rest import create_app

@@ -14,8 +14,7 @@ import numpy as np
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError
 from longform.inference.cache import CacheStatistics
-from longform.inference.neural import EncodedSegments
-from longform.inference.scorer import Reading
+from longform.inference.scorer import EncodedSegments, Reading
 from longform.serving.failures import NotReadyError
 from longform.serving.models import ModelRegistry
 from longform.serving.service import ServiceState

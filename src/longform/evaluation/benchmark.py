@@ -62,7 +62,8 @@ class BundleRunner:
 
     def matrix_rate(self) -> float | None:
         """Return the GFLOP/s of a large product in the same runtime, precision and threads."""
-        return self._predictor.scorer.backend.matrix_rate()
+        backend = self._predictor.scorer.encoder_backend
+        return None if backend is None else backend.matrix_rate()
 
     def close(self) -> None:
         """Close the bundle."""

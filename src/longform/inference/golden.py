@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from longform.errors import BundleError, ParityError
-from longform.inference.neural import NeuralScorer
 from longform.text.documents import join_pair
 from longform.types import POSITION_FEATURES, Coverage, Document, Floats, Segment, SegmentedDocument
+
+if TYPE_CHECKING:
+    from longform.inference.neural import NeuralScorer
 
 LOGIT_TOLERANCE = {"fp32": 1e-3, "bf16": 0.25, "fp16": 0.1, "int8": 2.0}
 """Largest logit difference to the fp32 reference that each precision may show. Random tokens are
@@ -141,7 +143,7 @@ def check_golden(path: Path, scorer: NeuralScorer) -> float:
         logits = _score(scorer, item)
         # Not `max`, which would let a NaN go by.
         worst = float(np.maximum(worst, np.abs(logits - item.logits).max()))
-    info = scorer.backend.info
+    info = scorer.info
     tolerance = logit_tolerance(info.precision)
     if not worst <= tolerance:
         raise ParityError(

@@ -1,46 +1,24 @@
-"""The scorer of this project: segments of all documents share the encoder's batches."""
+"""The scorer of neural models: segments of all documents share the encoder's batches."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from longform.backends.base import Backend
-from longform.inference.cache import SegmentCache
-from longform.inference.packing import (
-    collate_segments,
-    pack_segments,
-    split_by_document,
-    stack_documents,
-)
-from longform.inference.scorer import Reading, Scores
+from longform.backends.base import Backend, BackendInfo, DeviceState
+from longform.inference.cache import CacheStatistics, SegmentCache
+from longform.inference.golden import check_golden
+from longform.inference.packing import collate_segments, pack_segments, stack_documents
+from longform.inference.scorer import EncodedSegments, Scorer
 from longform.shapes import ShapePlan
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.types import Document, Floats, Segment, SegmentBatch, SegmentedDocument
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedSegments:
-    """The vectors of segments and what they cost.
-
-    Attributes:
-        vectors: float32 `[segments, width]`.
-        tokens: Tokens that went through the encoder; those of cached segments did not.
-        padded_tokens: The same with the padding of their batches.
-        cached: Segments whose vectors were found.
-    """
-
-    vectors: Floats
-    tokens: int
-    padded_tokens: int
-    cached: int = 0
-
-
-class NeuralScorer:
+class NeuralScorer(Scorer):
     """A segmenter and a backend.
 
     Args:
@@ -49,6 +27,7 @@ class NeuralScorer:
         pairs: Whether the model judges two texts together.
         plan: The shapes that segments are padded to; None pads to the longest of a batch.
         cache: Vectors of segments that were read before.
+        golden: The bundle's file of known answers; None where there is none.
     """
 
     def __init__(
@@ -59,53 +38,65 @@ class NeuralScorer:
         pairs: bool = False,
         plan: ShapePlan | None = None,
         cache: SegmentCache | None = None,
+        golden: Path | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.backend = backend
         self.pairs = pairs
         self.plan = plan
         self.cache = cache
+        self.golden = golden
+        self.devices = backend.devices
 
-    def score(self, documents: Sequence[Document]) -> Scores:
-        """Score documents together; see `Scorer.score`."""
-        started = time.perf_counter()
-        segmented = self.segment(documents)
-        seconds = time.perf_counter() - started
-        return replace(self.score_segmented(segmented), tokenize_seconds=seconds)
+    @property
+    def info(self) -> BackendInfo:
+        """What the model runs on."""
+        return self.backend.info
 
-    def score_segmented(self, documents: Sequence[SegmentedDocument]) -> Scores:
-        """Score documents that were segmented before."""
-        started = time.perf_counter()
-        vectors = self.encode(documents)
-        logits = self.score_readings(vectors, [document.positions for document in documents])
-        return Scores(
-            logits=logits,
-            coverage=tuple(document.coverage for document in documents),
-            infer_seconds=time.perf_counter() - started,
-        )
+    @property
+    def encoder_backend(self) -> Backend:
+        """The runtime of the encoder and the head."""
+        return self.backend
 
-    def read(self, documents: Sequence[Document]) -> list[Reading]:
-        """Encode documents; see `Scorer.read`."""
-        segmented = self.segment(documents)
-        vectors = self.encode(segmented)
-        return [Reading(*pair) for pair in zip(segmented, vectors, strict=True)]
+    @property
+    def is_available(self) -> bool:
+        """Whether a device takes batches now."""
+        return self.backend.is_available
+
+    @property
+    def device_states(self) -> list[DeviceState]:
+        """The devices in processes of their own."""
+        return self.backend.device_states
+
+    @property
+    def cache_statistics(self) -> CacheStatistics | None:
+        """What the cache of segment vectors did so far; None without one."""
+        return None if self.cache is None else self.cache.statistics
 
     def score_readings(self, vectors: list[Floats], positions: list[Floats]) -> Floats:
         """Run the head; see `Scorer.score_readings`."""
         return self.backend.score(*stack_documents(vectors, positions))
 
     def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
-        """Cut documents into segments.
-
-        Raises:
-            InputError: A document has no token to read, or not the texts that the model wants.
-        """
+        """Cut documents into segments; see `Scorer.segment`."""
         return list(segment_documents(self.segmenter, documents, pairs=self.pairs))
 
-    def encode(self, documents: Sequence[SegmentedDocument]) -> list[Floats]:
-        """Return float32 `[segments, width]` for each document."""
-        segments = [segment for document in documents for segment in document.segments]
-        return split_by_document(self.encode_segments(segments).vectors, documents)
+    def warm_up(self) -> None:
+        """Run the largest segment once."""
+        self.backend.warm_up(self.segmenter.settings.segment_length)
+
+    def check_golden(self) -> float:
+        """Compare with the bundle's known answers; see `Scorer.check_golden`."""
+        assert self.golden is not None
+        # Not through the cache: what runs now is judged, not what an earlier process kept.
+        plain = NeuralScorer(self.segmenter, self.backend, pairs=self.pairs, plan=self.plan)
+        return check_golden(self.golden, plain)
+
+    def close(self) -> None:
+        """Free the backend, and the cache's file."""
+        self.backend.close()
+        if self.cache is not None:
+            self.cache.close()
 
     def encode_segments(self, segments: Sequence[Segment]) -> EncodedSegments:
         """Encode segments of any documents, in batches of similar lengths."""

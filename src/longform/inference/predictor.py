@@ -10,13 +10,11 @@ from types import TracebackType
 
 from longform.backends.base import Backend, BackendInfo, DeviceState
 from longform.backends.choice import open_backend, shape_plan
-from longform.bundle import Bundle, load_bundle
-from longform.decision.evidence import leave_one_out
+from longform.bundle import GOLDEN_FILE, Bundle, load_bundle
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
-from longform.inference.golden import check_golden
-from longform.inference.neural import EncodedSegments, NeuralScorer
-from longform.inference.scorer import Reading, Scores
+from longform.inference.neural import NeuralScorer
+from longform.inference.scorer import EncodedSegments, Reading, Scorer, Scores
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
@@ -43,7 +41,7 @@ class Predictor:
         scorer: What reads the documents.
     """
 
-    def __init__(self, bundle: Bundle, scorer: NeuralScorer) -> None:
+    def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
         self.bundle = bundle
         self.scorer = scorer
         description = bundle.description
@@ -55,27 +53,27 @@ class Predictor:
     @property
     def backend_info(self) -> BackendInfo:
         """What the model runs on."""
-        return self.scorer.backend.info
+        return self.scorer.info
 
     @property
     def devices(self) -> int:
         """Batches that may be encoded at once, each called from a thread of its own."""
-        return self.scorer.backend.devices
+        return self.scorer.devices
 
     @property
     def is_available(self) -> bool:
         """Whether a device takes batches now."""
-        return self.scorer.backend.is_available
+        return self.scorer.is_available
 
     @property
     def device_states(self) -> list[DeviceState]:
         """The devices in processes of their own."""
-        return self.scorer.backend.device_states
+        return self.scorer.device_states
 
     @property
     def cache_statistics(self) -> CacheStatistics | None:
         """What the cache of segment vectors did so far; None without one."""
-        return None if self.scorer.cache is None else self.scorer.cache.statistics
+        return self.scorer.cache_statistics
 
     def predict(
         self, texts: Sequence[str | Document], *, evidence: bool = False
@@ -120,11 +118,11 @@ class Predictor:
         ]
 
     def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
-        """Cut documents into segments; see `NeuralScorer.segment`."""
+        """Cut documents into segments; see `Scorer.segment`."""
         return self.scorer.segment(documents)
 
     def encode_segments(self, segments: Sequence[Segment]) -> EncodedSegments:
-        """Encode segments of any documents; see `NeuralScorer.encode_segments`."""
+        """Encode segments of any documents; see `Scorer.encode_segments`."""
         return self.scorer.encode_segments(segments)
 
     def conclude(
@@ -152,8 +150,8 @@ class Predictor:
         if not evidence:
             return predictions
         return [
-            self._with_evidence(prediction, reading)
-            for prediction, reading in zip(predictions, readings, strict=True)
+            replace(prediction, evidence=self.scorer.evidence(document, reading, self.rule))
+            for prediction, document, reading in zip(predictions, documents, readings, strict=True)
         ]
 
     def iterate_scores(
@@ -177,7 +175,7 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Run the largest segment once, so that the first answer is as fast as the others."""
-        self.scorer.backend.warm_up(self.bundle.description.knobs.segments.segment_length)
+        self.scorer.warm_up()
 
     def check_golden(self) -> float:
         """Compare this machine's answers with those stored in the bundle.
@@ -188,20 +186,11 @@ class Predictor:
         Raises:
             ParityError: It is beyond the tolerance of the backend's precision.
         """
-        # Not through the cache: what runs now is judged, not what an earlier process kept.
-        scorer = NeuralScorer(
-            self.scorer.segmenter,
-            self.scorer.backend,
-            pairs=self.scorer.pairs,
-            plan=self.scorer.plan,
-        )
-        return check_golden(self.bundle.path("golden.jsonl"), scorer)
+        return self.scorer.check_golden()
 
     def close(self) -> None:
         """Free the backend, and the cache's file."""
-        self.scorer.backend.close()
-        if self.scorer.cache is not None:
-            self.scorer.cache.close()
+        self.scorer.close()
 
     def __enter__(self) -> Predictor:
         return self
@@ -213,12 +202,6 @@ class Predictor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _with_evidence(self, prediction: Prediction, reading: Reading) -> Prediction:
-        evidence = leave_one_out(
-            reading.document, reading.vectors, self.scorer.score_readings, self.rule
-        )
-        return replace(prediction, evidence=evidence)
 
     def _prediction(
         self, identity: str, probabilities: Floats, coverage: Coverage, chosen: Booleans | None
@@ -266,6 +249,7 @@ def load(
         pairs=bundle.description.text_pair,
         plan=shape_plan(bundle),
         cache=_open_cache(bundle, opened.info, cache, reporter),
+        golden=bundle.path(GOLDEN_FILE),
     )
     return Predictor(bundle, scorer)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
-from longform.types import Coverage, Document, Floats, SegmentedDocument
+from longform.backends.base import Backend, BackendInfo, DeviceState
+from longform.decision.evidence import leave_one_out
+from longform.decision.rule import DecisionRule
+from longform.inference.cache import CacheStatistics
+from longform.inference.packing import split_by_document
+from longform.types import Coverage, Document, Evidence, Floats, Segment, SegmentedDocument
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +45,107 @@ class Reading:
     vectors: Floats
 
 
-class Scorer(Protocol):
-    """Whatever turns documents into logits: the predictor and the server know nothing else."""
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedSegments:
+    """The vectors of segments and what they cost.
+
+    Attributes:
+        vectors: float32 `[segments, width]`.
+        tokens: Tokens that went through the encoder; those of cached segments did not.
+        padded_tokens: The same with the padding of their batches.
+        cached: Segments whose vectors were found.
+    """
+
+    vectors: Floats
+    tokens: int
+    padded_tokens: int
+    cached: int = 0
+
+
+class Scorer(ABC):
+    """Whatever turns documents into logits: the predictor and the server know nothing else.
+
+    A document becomes segments, which are encoded in batches whatever document they are of, and
+    the vectors of a document become its logits. What a segment is, and its vector, is the scorer's
+    own business.
+
+    Attributes:
+        devices: Batches that may be encoded at once, each called from a thread of its own.
+    """
+
+    devices = 1
+
+    @property
+    @abstractmethod
+    def info(self) -> BackendInfo:
+        """What the model runs on."""
+
+    @property
+    def encoder_backend(self) -> Backend | None:
+        """The runtime of the encoder and the head; None for a model that needs none."""
+        return None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a device takes batches now; one in this process always does."""
+        return True
+
+    @property
+    def device_states(self) -> list[DeviceState]:
+        """The devices in processes of their own."""
+        return []
+
+    @property
+    def cache_statistics(self) -> CacheStatistics | None:
+        """What the cache of segment vectors did so far; None without one."""
+        return None
+
+    @abstractmethod
+    def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
+        """Cut documents into segments, of which each has one at least.
+
+        Raises:
+            InputError: A document has no token to read, or not the texts that the model wants.
+        """
+
+    @abstractmethod
+    def encode_segments(self, segments: Sequence[Segment]) -> EncodedSegments:
+        """Encode segments of any documents."""
+
+    @abstractmethod
+    def score_readings(self, vectors: list[Floats], positions: list[Floats]) -> Floats:
+        """Score what was read before.
+
+        Args:
+            vectors: float32 `[segments, width]` of each document.
+            positions: float32 `[segments, 4]` of each document.
+
+        Returns:
+            Logits, float32 `[docs, classes]`.
+        """
+
+    @abstractmethod
+    def check_golden(self) -> float:
+        """Compare this machine's answers with those stored in the bundle.
+
+        Returns:
+            The largest logit difference.
+
+        Raises:
+            ParityError: It is beyond the tolerance of the precision.
+        """
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Run once what the largest segment needs, so that the first answer is a fast one."""
+
+    def close(self) -> None:  # noqa: B027 - most scorers hold nothing beyond the object
+        """Free what is held. Calling it twice is fine."""
+
+    def encode(self, documents: Sequence[SegmentedDocument]) -> list[Floats]:
+        """Return float32 `[segments, width]` for each document."""
+        segments = [segment for document in documents for segment in document.segments]
+        return split_by_document(self.encode_segments(segments).vectors, documents)
 
     def score(self, documents: Sequence[Document]) -> Scores:
         """Score documents together.
@@ -48,9 +153,36 @@ class Scorer(Protocol):
         Raises:
             InputError: A document has no token to read; the message names it.
         """
+        started = time.perf_counter()
+        segmented = self.segment(documents)
+        seconds = time.perf_counter() - started
+        return replace(self.score_segmented(segmented), tokenize_seconds=seconds)
+
+    def score_segmented(self, documents: Sequence[SegmentedDocument]) -> Scores:
+        """Score documents that were segmented before."""
+        started = time.perf_counter()
+        vectors = self.encode(documents)
+        logits = self.score_readings(vectors, [document.positions for document in documents])
+        return Scores(
+            logits=logits,
+            coverage=tuple(document.coverage for document in documents),
+            infer_seconds=time.perf_counter() - started,
+        )
 
     def read(self, documents: Sequence[Document]) -> list[Reading]:
         """Encode documents without scoring them."""
+        segmented = self.segment(documents)
+        vectors = self.encode(segmented)
+        return [Reading(*pair) for pair in zip(segmented, vectors, strict=True)]
 
-    def score_readings(self, vectors: list[Floats], positions: list[Floats]) -> Floats:
-        """Score what was read before: `[segments, width]` and `[segments, 4]` each -> logits."""
+    def evidence(
+        self, document: Document, reading: Reading, rule: DecisionRule
+    ) -> tuple[Evidence, ...]:
+        """Tell how much the answer rests on each part of a document; see `leave_one_out`.
+
+        Args:
+            document: As it was given.
+            reading: What was read of it.
+            rule: As in the prediction that is explained.
+        """
+        return leave_one_out(reading.document, reading.vectors, self.score_readings, rule)

@@ -9,8 +9,7 @@ from longform.backends.base import BackendInfo, DeviceState
 from longform.bundle import BundleDescription
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics
-from longform.inference.neural import EncodedSegments
-from longform.inference.scorer import Reading
+from longform.inference.scorer import EncodedSegments, Reading
 from longform.types import Document, Prediction, Segment, SegmentedDocument
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import zmq
 
+from longform.backends.base import Backend
 from longform.bundle import load_bundle
 from longform.errors import BundleError, LongformError
 from longform.inference.predictor import Predictor, load
@@ -72,8 +73,15 @@ def _open(settings: dict[str, Any]) -> Predictor:
     return predictor
 
 
+def _backend(predictor: Predictor) -> Backend:
+    backend = predictor.scorer.encoder_backend
+    # Only models with an encoder are given to workers.
+    assert backend is not None
+    return backend
+
+
 def _introduction(predictor: Predictor) -> dict[str, Any]:
-    backend = predictor.scorer.backend
+    backend = _backend(predictor)
     return {
         "state": "ready",
         "info": dataclasses.asdict(backend.info),
@@ -96,7 +104,7 @@ def _answer_all(socket: zmq.Socket, predictor: Predictor) -> None:
             return
         try:
             results = _CALLS[header["call"]](predictor, arrays)
-            memory = predictor.scorer.backend.memory
+            memory = _backend(predictor).memory
         except Exception as error:
             # The type alone: a library's message may quote what it was given.
             logger.error("A batch failed: %s", type(error).__name__)
@@ -108,12 +116,12 @@ def _answer_all(socket: zmq.Socket, predictor: Predictor) -> None:
 def _encode(predictor: Predictor, arrays: list[Array]) -> list[Array]:
     pairs = zip(arrays[::2], arrays[1::2], strict=True)
     batches = [SegmentBatch(input_ids, mask) for input_ids, mask in pairs]
-    return list(predictor.scorer.backend.encode_all(batches))
+    return list(_backend(predictor).encode_all(batches))
 
 
 def _score(predictor: Predictor, arrays: list[Array]) -> list[Array]:
     vectors, mask, positions = arrays
-    return [predictor.scorer.backend.score(vectors, mask, positions)]
+    return [_backend(predictor).score(vectors, mask, positions)]
 
 
 _CALLS = {"encode": _encode, "score": _score}
