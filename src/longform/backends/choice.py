@@ -77,6 +77,8 @@ def candidates(bundle: Bundle) -> list[Candidate]:
 
     A target that the parity gate refused is not in it.
     """
+    if bundle.description.kind == "linear":
+        return [Candidate("numpy", str(bundle.description.training["precision"]))]
     found = [
         Candidate("onnx", precision) for precision, file in ONNX_FILES.items() if bundle.has(file)
     ]

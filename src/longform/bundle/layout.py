@@ -66,6 +66,8 @@ class BundleDescription(BaseModel):
     longform_version: str = longform.__version__
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     task: Literal["text-classification"] = "text-classification"
+    kind: Literal["neural", "linear"] = "neural"
+    """What turns a text into logits: segments, an encoder and a head, or weights of n-grams."""
     problem_type: ProblemType = "single_label_classification"
     """One label a document, or any number."""
     text_pair: bool = False
@@ -77,7 +79,7 @@ class BundleDescription(BaseModel):
     knobs: Knobs
     segmenter_version: int = Field(ge=1)
     tokenizer_digest: str
-    """SHA-256 of `tokenizer.json`, in hexadecimal."""
+    """SHA-256 of `tokenizer.json`, in hexadecimal; empty for a model that has none."""
     encoder_digest: str
     """SHA-256 that stands for the encoder's weights; segment vectors are cached under it."""
     training: dict[str, Any] = {}

@@ -31,7 +31,9 @@ def inspect(
         "digest": opened.digest,
         "description": description.model_dump(mode="json"),
         "parity": parity,
-        "parameters": _count_parameters(opened.path("model.safetensors")),
+        "parameters": _count_parameters(opened.path("model.safetensors"))
+        if description.kind == "neural"
+        else {"weights": description.training["features"] * len(description.labels)},
         "backends_here": [str(candidate) for candidate in candidates(opened)],
         "files": {name: opened.path(name).stat().st_size for name in sorted(opened.files)},
     }
@@ -45,11 +47,18 @@ def inspect(
     typer.echo(f"bundle      {bundle}  (verified, digest {opened.digest[:16]})")
     typer.echo(f"made        {description.created} by longform {description.longform_version}")
     typer.echo(f"labels      {len(description.labels)}: {', '.join(description.labels[:20])}")
-    typer.echo(
-        f"reads       {segments.selection} segments of {segments.segment_length} tokens "
-        f"({segments.segmenter}, overlap {segments.overlap})"
-    )
-    typer.echo(f"model       {model['encoder']} + {model['aggregator']}")
+    if description.kind == "neural":
+        typer.echo(
+            f"reads       {segments.selection} segments of {segments.segment_length} tokens "
+            f"({segments.segmenter}, overlap {segments.overlap})"
+        )
+        typer.echo(f"model       {model['encoder']} + {model['aggregator']}")
+    else:
+        typer.echo(f"reads       all of a document: {', '.join(model['linear_blocks'])}")
+        typer.echo(
+            f"model       linear over {model['linear_ngrams']}-grams of tokens "
+            f"({model['linear_analyzer']})"
+        )
     counts = ", ".join(f"{part} {count:,}" for part, count in content["parameters"].items())
     typer.echo(f"parameters  {counts}")
     typer.echo(
@@ -109,8 +118,14 @@ def _plan(opened: Any, path: Path) -> dict[str, Any]:
             found=f"{path}: {error}",
             fix="Give another file, or convert this one.",
         ) from error
-    tokenizer = TextTokenizer.from_file(opened.path("tokenizer.json"))
-    document = Segmenter(tokenizer, opened.description.knobs.segments).segment(text)
+    if opened.description.kind == "linear":
+        from longform.inference.linear import LinearScorer
+        from longform.types import Document
+
+        (document,) = LinearScorer.open(opened).segment([Document(path.name, text)])
+    else:
+        tokenizer = TextTokenizer.from_file(opened.path("tokenizer.json"))
+        document = Segmenter(tokenizer, opened.description.knobs.segments).segment(text)
     return {
         "coverage": document.coverage.as_dict(),
         "segments": [

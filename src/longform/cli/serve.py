@@ -116,6 +116,9 @@ def _opener(
         from longform.serving.workers.backend import WorkerBackend
 
         bundle = load_bundle(folder)
+        if bundle.description.kind == "linear":
+            # It needs no device, and answers sooner than a process could be asked.
+            return load(bundle, reporter=reporter)
         return load(bundle, WorkerBackend(bundle, backend, devices), reporter, cache)
 
     return open_in_workers

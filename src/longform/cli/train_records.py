@@ -73,10 +73,13 @@ class RunRecords:
             InputError: The report would lie in the bundle.
             MissingExtraError: A library of training, or one that `report_to` names, is not there.
         """
+        from longform.config import LINEAR
         from longform.errors import InputError
         from longform.extras import check_installed
 
-        for library in _LIBRARIES:
+        if config.encoder == LINEAR:
+            check_installed("sklearn", "Fitting a linear model")
+        for library in () if config.encoder == LINEAR else _LIBRARIES:
             check_installed(library, "Training")
         for name in config.report_to:
             check_installed(name, f"report_to: {name}")

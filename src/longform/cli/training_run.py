@@ -48,6 +48,8 @@ def run_training(
         InputError: The data, the encoder or the output cannot be used.
         ParityError: The export is not equal to the trained model.
     """
+    from longform.cli.linear_run import run_linear
+    from longform.config import LINEAR
     from longform.data.preparation import prepare_data
     from longform.reporting import RecordingReporter
 
@@ -56,6 +58,8 @@ def run_training(
     with records.timed(READING):
         data = _required(config.data, "--data", "the training file")
         prepared = prepare_data(data, config, reporter)
+    if config.encoder == LINEAR:
+        return run_linear(config, prepared, records, reporter, overwrite=overwrite)
     trained, exports = _train(config, prepared, records, reporter, restart=restart, teach=teach)
     # Imported here: only training needs torch, and it takes seconds to load.
     from longform.backends.choice import default_backend

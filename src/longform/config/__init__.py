@@ -7,6 +7,7 @@ from longform.config.data import (
     ProblemType,
 )
 from longform.config.distillation import DistillationSettings
+from longform.config.linear import LINEAR, LinearSettings
 from longform.config.loading import (
     ALIASES,
     load_config,
@@ -22,6 +23,7 @@ from longform.config.training import OptimizationSettings, TrainingSettings
 
 __all__ = [
     "ALIASES",
+    "LINEAR",
     "SCRATCH_ENCODERS",
     "Aggregation",
     "AugmentationSettings",
@@ -29,6 +31,7 @@ __all__ = [
     "CleaningStep",
     "DataSettings",
     "DistillationSettings",
+    "LinearSettings",
     "ModelSettings",
     "OptimizationSettings",
     "PretrainingSettings",

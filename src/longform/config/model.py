@@ -36,8 +36,9 @@ class ModelSettings(BaseModel):
     the `[CLS]` vector of each segment by `bert-base-chinese`, a bidirectional LSTM of width 256
     over them."""
     encoder: str = "bag"
-    """`bag`, `lstm` and `linformer` are trained from nothing; otherwise a folder or name of a
-    Hugging Face encoder or decoder, or a bundle whose encoder to start from."""
+    """`linear` fits a linear model over n-grams, without any encoder; `bag`, `lstm` and
+    `linformer` are trained from nothing; otherwise a folder or name of a Hugging Face encoder or
+    decoder, or a bundle whose encoder to start from."""
     token_pooling: TokenPooling | None = None
     """Token vectors -> segment vector: the first one, the mean, the maximum of each feature, or the
     last one. None: `last` for a decoder, `max` for `lstm`, `mean` otherwise. Ignored by `bag`,

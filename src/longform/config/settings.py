@@ -10,13 +10,19 @@ from typing import TypeVar
 from pydantic import BaseModel, model_validator
 
 from longform.config.data import AugmentationSettings, DataSettings
+from longform.config.linear import LINEAR, LinearSettings
 from longform.config.model import SCRATCH_ENCODERS, ModelSettings
 from longform.config.segments import SegmentSettings
 from longform.config.training import TrainingSettings
 
 
 class RunConfig(
-    SegmentSettings, ModelSettings, TrainingSettings, DataSettings, AugmentationSettings
+    SegmentSettings,
+    ModelSettings,
+    LinearSettings,
+    TrainingSettings,
+    DataSettings,
+    AugmentationSettings,
 ):
     """Everything that decides a training run, but for the paths of the data."""
 
@@ -30,7 +36,7 @@ class RunConfig(
     @model_validator(mode="after")
     def _adapted_encoder_is_pretrained(self) -> RunConfig:
         for name in ("frozen", "lora"):
-            if getattr(self, name) and self.encoder in SCRATCH_ENCODERS:
+            if getattr(self, name) and self.encoder in {*SCRATCH_ENCODERS, LINEAR}:
                 raise ValueError(
                     f"{name} needs a pretrained encoder, found encoder '{self.encoder}'"
                 )
@@ -41,7 +47,7 @@ class RunConfig(
     @model_validator(mode="after")
     def _rounded_encoder_is_fine_tuned(self) -> RunConfig:
         if self.quantization_aware:
-            if self.encoder in SCRATCH_ENCODERS:
+            if self.encoder in {*SCRATCH_ENCODERS, LINEAR}:
                 raise ValueError(
                     f"quantization_aware needs a pretrained encoder, found encoder '{self.encoder}'"
                 )
@@ -98,6 +104,15 @@ class RunConfig(
             raise ValueError(
                 "class_weights and class_balance both make rare classes count for more, found "
                 "both: their effects would multiply"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _linear_model_reads_everything(self) -> RunConfig:
+        if self.encoder == LINEAR and (self.selection != "all" or self.max_segments is not None):
+            raise ValueError(
+                "encoder 'linear' has no segments to select from, found selection or max_segments: "
+                "name the parts of a document in linear_blocks, for example ['head:512']"
             )
         return self
 

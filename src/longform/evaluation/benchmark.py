@@ -15,6 +15,7 @@ import numpy as np
 from longform.bundle import load_bundle
 from longform.evaluation.turns import Turns
 from longform.evaluation.work import encoder_work
+from longform.inference.linear import LinearScorer
 from longform.inference.predictor import Predictor, load
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
@@ -89,6 +90,9 @@ class Workload:
 def measure_workload(folder: Path, documents: Sequence[Document]) -> Workload:
     """Cut documents as a bundle does, and count what its encoder has to compute."""
     bundle = load_bundle(folder)
+    if bundle.description.kind == "linear":
+        read = LinearScorer.open(bundle).segment(documents)
+        return Workload(len(documents), sum(item.coverage.tokens_total for item in read), 0.0)
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
     segmented = segment_documents(segmenter, documents, pairs=bundle.description.text_pair)

@@ -113,13 +113,16 @@ def describe_verdict(record: ParityRecord) -> str:
     return f"{record.target}: {verdict}; {describe_difference(record)}"
 
 
-def write_parity(folder: Path, verdicts: Mapping[str, Mapping[str, Any]]) -> None:
+def write_parity(
+    folder: Path, verdicts: Mapping[str, Mapping[str, Any]], reference: str = "torch:fp32"
+) -> None:
     """Write `parity.json` into a staging folder.
 
     Args:
         folder: The staging folder.
         verdicts: `runtime:precision` -> `ParityRecord.as_dict()`.
+        reference: What they were compared with.
     """
-    content = {"reference": "torch:fp32", "machine": machine_name(), "targets": dict(verdicts)}
+    content = {"reference": reference, "machine": machine_name(), "targets": dict(verdicts)}
     text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
     (folder / PARITY_FILE).write_text(text + "\n", encoding="utf-8")

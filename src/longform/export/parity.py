@@ -20,6 +20,7 @@ from longform.evaluation.metrics import LENGTH_BUCKETS, accuracy, macro_f1
 from longform.export.shape_grid import ShapeGrid
 from longform.inference.golden import logit_tolerance
 from longform.inference.neural import NeuralScorer
+from longform.inference.scorer import Scorer
 from longform.text.segmenter import Segmenter
 from longform.types import Booleans, Document, Floats, Targets
 
@@ -146,7 +147,7 @@ class ParityCheck:
 
     def __init__(
         self,
-        reference: NeuralScorer,
+        reference: Scorer,
         documents: Sequence[Document],
         rule: DecisionRule,
         allow_drop: float | None = None,
@@ -158,15 +159,10 @@ class ParityCheck:
         self._segmented = reference.segment(documents)
         self._tokens = np.array([item.coverage.tokens_used for item in self._segmented])
         self._logits = self._score(reference)
-        segmenter = reference.segmenter
-        self._grid = ShapeGrid(
-            reference.backend,
-            segmenter.settings.segment_length,
-            segmenter.tokenizer.vocabulary_size,
-        )
+        self._grid = _grid_of(reference)
 
     def compare(
-        self, target: str, scorer: NeuralScorer, details: dict[str, Any] | None = None
+        self, target: str, scorer: Scorer, details: dict[str, Any] | None = None
     ) -> ParityRecord:
         """Compare a target with the reference.
 
@@ -181,7 +177,8 @@ class ParityCheck:
         differences = np.nan_to_num(np.abs(logits - self._logits), nan=_FAR, posinf=_FAR)
         differences = differences.max(axis=1)
         worst = int(differences.argmax())
-        grid = self._grid.compare(scorer.backend)
+        backend = scorer.encoder_backend
+        grid = None if self._grid is None or backend is None else self._grid.compare(backend)
         everywhere = np.ones(len(self.documents), dtype=bool)
         record = ParityRecord(
             target=target,
@@ -191,9 +188,9 @@ class ParityCheck:
             worst_document=self.documents[worst].id,
             worst_document_tokens=int(self._tokens[worst]),
             by_length=self._by_length(logits, differences),
-            grid_difference=min(grid.difference, _FAR),
-            grid_shape=grid.shape,
-            mask_difference=min(grid.mask_difference, _FAR),
+            grid_difference=0.0 if grid is None else min(grid.difference, _FAR),
+            grid_shape="" if grid is None else grid.shape,
+            mask_difference=0.0 if grid is None else min(grid.mask_difference, _FAR),
             allowed_drop=None if precision == "fp32" else self._allow_drop,
             details=details or {},
         )
@@ -222,12 +219,22 @@ class ParityCheck:
             "macro_f1_change": macro_f1(true, labels, classes) - macro_f1(true, reference, classes),
         }
 
-    def _score(self, scorer: NeuralScorer) -> Floats:
+    def _score(self, scorer: Scorer) -> Floats:
         return scorer.score_segmented(self._segmented).logits
 
     def _decide(self, logits: Floats) -> Targets:
         # A NaN decides nothing and is reported by the difference of the logits.
         return self._rule.decide(np.nan_to_num(logits))
+
+
+def _grid_of(reference: Scorer) -> ShapeGrid | None:
+    """Return the grid of shapes of an encoder; a model without one has no shapes."""
+    if not isinstance(reference, NeuralScorer):
+        return None
+    segmenter = reference.segmenter
+    return ShapeGrid(
+        reference.backend, segmenter.settings.segment_length, segmenter.tokenizer.vocabulary_size
+    )
 
 
 def _allows(record: ParityRecord, precision: str) -> bool:
@@ -293,8 +300,9 @@ def describe_difference(record: ParityRecord) -> str:
         f"'{record.worst_document}' of {record.worst_document_tokens:,} tokens)",
         f"{100 * record.label_agreement:.2f} % of {record.documents} documents with the same label",
         f"{100 * record.accuracy_change:+.2f} points of accuracy",
-        f"{record.grid_difference:.3g} on random tokens ({record.grid_shape})",
     ]
+    if record.grid_shape:
+        parts.append(f"{record.grid_difference:.3g} on random tokens ({record.grid_shape})")
     if reads_masked(record):
         parts.append(
             f"logits that change by {record.mask_difference:.3g} with what stands under the "

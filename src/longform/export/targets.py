@@ -81,6 +81,12 @@ def export_targets(
         MissingExtraError: A library of a target is not installed.
     """
     _check_names(targets)
+    if bundle.description.kind != "neural":
+        raise InputError(
+            "Only a model with an encoder has other runtimes to be exported to.",
+            found=f"a {bundle.description.kind} model in {bundle.folder.name}",
+            fix="Serve the bundle as it is: a linear model needs no runtime but numpy.",
+        )
     model = load_classifier(bundle.folder).eval()
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)

@@ -19,6 +19,7 @@ from longform.types import POSITION_FEATURES, Coverage, Document, Floats, Segmen
 
 if TYPE_CHECKING:
     from longform.inference.neural import NeuralScorer
+    from longform.inference.scorer import Scorer
 
 LOGIT_TOLERANCE = {"fp32": 1e-3, "bf16": 0.25, "fp16": 0.1, "int8": 2.0}
 """Largest logit difference to the fp32 reference that each precision may show. Random tokens are
@@ -78,6 +79,24 @@ def make_golden(reference: NeuralScorer, seed: int = 0) -> list[GoldenDocument]:
         reference: The trained model in fp32.
         seed: Of the random token ids.
     """
+    return [*_golden_tokens(reference, seed), *golden_texts(reference, pairs=reference.pairs)]
+
+
+def golden_texts(reference: Scorer, *, pairs: bool) -> list[GoldenDocument]:
+    """Let the reference answer the synthetic texts.
+
+    Args:
+        reference: Any model.
+        pairs: Whether it judges two texts together.
+    """
+    golden = []
+    for text, other in zip(_TEXTS, (*_TEXTS[1:], _TEXTS[0]), strict=True):
+        item = GoldenDocument(text, None, _NO_LOGITS, text_pair=other if pairs else None)
+        golden.append(replace(item, logits=_score_text(reference, item)))
+    return golden
+
+
+def _golden_tokens(reference: NeuralScorer, seed: int) -> list[GoldenDocument]:
     generator = np.random.default_rng(seed)
     tokenizer = reference.segmenter.tokenizer
     limit = reference.segmenter.settings.segment_length
@@ -87,10 +106,6 @@ def make_golden(reference: NeuralScorer, seed: int = 0) -> list[GoldenDocument]:
         # Of a pair, the longer part comes first; a document of one segment has no second.
         first = (segments + 1) // 2 if reference.pairs else None
         item = GoldenDocument(None, ids.tolist(), _NO_LOGITS, first_segments=first)
-        golden.append(replace(item, logits=_score(reference, item)))
-    for text, other in zip(_TEXTS, (*_TEXTS[1:], _TEXTS[0]), strict=True):
-        pair = other if reference.pairs else None
-        item = GoldenDocument(text, None, _NO_LOGITS, text_pair=pair)
         golden.append(replace(item, logits=_score(reference, item)))
     return golden
 
@@ -129,7 +144,7 @@ def read_golden(path: Path) -> list[GoldenDocument]:
     return golden
 
 
-def check_golden(path: Path, scorer: NeuralScorer) -> float:
+def check_golden(path: Path, scorer: Scorer) -> float:
     """Compare a scorer with the golden answers.
 
     Returns:
@@ -154,18 +169,22 @@ def check_golden(path: Path, scorer: NeuralScorer) -> float:
     return worst
 
 
-def _score(scorer: NeuralScorer, item: GoldenDocument) -> Floats:
-    logits: Floats
+def _score_text(scorer: Scorer, item: GoldenDocument) -> Floats:
+    assert item.text is not None
+    document = Document("golden", item.text, text_pair=item.text_pair)
+    logits: Floats = scorer.score([document]).logits[0]
+    return logits
+
+
+def _score(scorer: Scorer, item: GoldenDocument) -> Floats:
     if item.text is not None:
-        document = Document("golden", item.text, text_pair=item.text_pair)
-        logits = scorer.score([document]).logits[0]
-        return logits
+        return _score_text(scorer, item)
     rows = item.segments or []
     first = len(rows) if item.first_segments is None else item.first_segments
     document_of_ids = _lay_out(rows[:first])
     if first < len(rows):
         document_of_ids = join_pair(document_of_ids, _lay_out(rows[first:]))
-    logits = scorer.score_segmented([document_of_ids]).logits[0]
+    logits: Floats = scorer.score_segmented([document_of_ids]).logits[0]
     return logits
 
 

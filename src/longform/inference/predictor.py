@@ -13,6 +13,7 @@ from longform.backends.choice import open_backend, shape_plan
 from longform.bundle import GOLDEN_FILE, Bundle, load_bundle
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
+from longform.inference.linear import LinearScorer, require_runtime
 from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import EncodedSegments, Reading, Scorer, Scores
 from longform.reporting import Reporter
@@ -240,6 +241,9 @@ def load(
         MissingExtraError: The backend's library is not installed.
     """
     bundle = folder if isinstance(folder, Bundle) else load_bundle(Path(folder))
+    if bundle.description.kind == "linear":
+        require_runtime(bundle, backend)
+        return Predictor(bundle, LinearScorer.open(bundle))
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
     opened = backend if isinstance(backend, Backend) else open_backend(bundle, backend, reporter)
