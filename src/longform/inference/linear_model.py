@@ -114,8 +114,8 @@ class LinearModel:
         """Return what the features of a document add to the logits, float32 `[classes]`."""
         rows, weights = features.rows, self.weights
         gathered = weights.weights.take(rows, axis=0).astype(np.float32)
-        total: Floats = (features.values * weights.scales.take(rows)) @ gathered
-        return total
+        total = (features.values * weights.scales.take(rows)) @ gathered
+        return np.asarray(total, dtype=np.float32)
 
     def token_contributions(self, texts: Sequence[Tokens]) -> list[Floats]:
         """Split the logits over the tokens of a document.

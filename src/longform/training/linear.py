@@ -240,7 +240,7 @@ def _rule(labels: LabelMap, logits: Floats, targets: Targets) -> DecisionRule:
     rule = DecisionRule(labels.names, labels.problem_type)
     if not labels.is_multi_label:
         return rule
-    tuned = tune_thresholds(rule.probabilities(logits), targets)
+    tuned = tune_thresholds(rule.probabilities(logits), targets.astype(np.bool_))
     thresholds = {
         name: round(float(least), 6) for name, least in zip(labels.names, tuned, strict=True)
     }
