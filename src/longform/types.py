@@ -100,16 +100,23 @@ class SegmentedDocument:
         positions: float32 `[segments, 4]`: index, relative start and relative end in the *whole*
             document, and part (0 or 1, for text pairs), so that a selection keeps true places.
         coverage: How much of the document the segments hold.
+        stop: Why nothing more of it will be read, whatever the model would ask for: `deadline` or
+            `streaming`; None lets the model ask.
     """
 
     segments: tuple[Segment, ...]
     positions: Floats
     coverage: Coverage
+    stop: str | None = None
 
     @property
     def tokens(self) -> int:
         """Tokens that the encoder reads, prefix and special tokens of every segment included."""
         return sum(len(segment.token_ids) for segment in self.segments)
+
+    def stopped(self, reason: str) -> SegmentedDocument:
+        """Return the document as it is, with the reason why nothing more of it will be read."""
+        return replace(self, stop=reason)
 
     def first(self, count: int, reason: str) -> SegmentedDocument:
         """Return the document as if only its first segments had been selected.
@@ -126,7 +133,8 @@ class SegmentedDocument:
             truncated=True,
             reason=reason,
         )
-        return SegmentedDocument(kept, self.positions[:count], coverage)
+        positions = self.positions[:count]
+        return replace(self, segments=kept, positions=positions, coverage=coverage, stop=reason)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +181,22 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Exit:
+    """Where a cascade stopped reading a document.
+
+    Attributes:
+        stage: Index of the model that answered, the cheapest is 0.
+        segment: Segments that it had read.
+        reason: `confident` of an early answer, `last_stage` of one by the full model, or
+            `deadline`.
+    """
+
+    stage: int
+    segment: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one document.
 
@@ -185,6 +209,7 @@ class Prediction:
         evidence: Present when it was asked for.
         labels: Where a document may have several labels: those whose score reaches their
             threshold, highest score first, possibly none. Otherwise None.
+        exit: Of a cascade: which of its models answered, and why.
     """
 
     id: str
@@ -194,6 +219,7 @@ class Prediction:
     coverage: Coverage
     evidence: tuple[Evidence, ...] | None = None
     labels: tuple[LabelScore, ...] | None = None
+    exit: Exit | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -91,6 +91,9 @@ class StubPredictor:
     def close(self) -> None:
         self.calls.append("close")
 
+    def pending_audits(self) -> list[Document]:
+        return []
+
     def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
         for document in documents:
             if document.text == "refuse":

@@ -220,6 +220,9 @@ class Certificate(BaseModel):
     stages: tuple[StageRecord, ...] = Field(min_length=1)
     steps: tuple[StepRecord, ...] = Field(min_length=1)
     path: tuple[PathRecord, ...]
+    audited_share: float = Field(gt=0, lt=1)
+    """Share of documents that may stop early with another answer than the last step's: `risk`, or
+    where harm is bounded, an upper bound of what was seen."""
     unsure: tuple[UnsureRecord, ...] = ()
     data_digest: str = ""
     """SHA-256 of the file of certifying documents."""

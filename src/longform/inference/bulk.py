@@ -170,8 +170,9 @@ class _Line:
         content = asdict(self.prediction)
         content["scores"] = content["scores"][: self.top_k]
         del content["evidence"]
-        if content["labels"] is None:
-            del content["labels"]
+        for name in ("labels", "exit"):
+            if content[name] is None:
+                del content[name]
         return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
 
     def _cells(self) -> Iterator[str]:

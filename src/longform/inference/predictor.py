@@ -15,7 +15,15 @@ from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
 from longform.inference.linear import LinearScorer, require_runtime
 from longform.inference.neural import NeuralScorer
-from longform.inference.scorer import EncodedSegments, Reading, Scorer, Scores
+from longform.inference.scorer import (
+    EncodedSegments,
+    Further,
+    Reading,
+    Scorer,
+    Scores,
+    Verdict,
+    gather_verdicts,
+)
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
@@ -95,7 +103,9 @@ class Predictor:
         if not documents:
             return []
         if evidence:
-            return self.conclude(documents, self.scorer.read(documents), evidence=True)
+            outcomes = self.conclude(documents, self.scorer.read(documents), evidence=True)
+            # `read` reads on by itself, so that nothing further is asked for.
+            return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         return self.decide(documents, self.scorer.score(documents))
 
     def decide(
@@ -111,11 +121,17 @@ class Predictor:
         probabilities = self.rule.probabilities(scores.logits)
         shown = scores.logits if raw_scores else probabilities
         chosen = self.rule.chosen(probabilities) if self.rule.is_multi_label else None
-        return [
+        predictions = [
             self._prediction(
                 document.id, shown[row], coverage, None if chosen is None else chosen[row]
             )
             for row, (document, coverage) in enumerate(zip(documents, scores.coverage, strict=True))
+        ]
+        if scores.exits is None:
+            return predictions
+        return [
+            replace(prediction, exit=where)
+            for prediction, where in zip(predictions, scores.exits, strict=True)
         ]
 
     def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
@@ -133,7 +149,7 @@ class Predictor:
         *,
         evidence: bool = False,
         raw_scores: bool = False,
-    ) -> list[Prediction]:
+    ) -> list[Prediction | Further]:
         """Answer documents whose segments have been encoded, as a whole or in part.
 
         Args:
@@ -141,19 +157,29 @@ class Predictor:
             readings: What was read of each.
             evidence: Also tell how much the answer rests on each part of the text.
             raw_scores: Give logits as scores.
+
+        Returns:
+            One prediction for each document, or what has to be read before there is one.
         """
-        logits = self.scorer.score_readings(
-            [reading.vectors for reading in readings],
-            [reading.document.positions for reading in readings],
-        )
-        coverage = tuple(reading.document.coverage for reading in readings)
-        predictions = self.decide(documents, Scores(logits, coverage), raw_scores=raw_scores)
-        if not evidence:
-            return predictions
-        return [
-            replace(prediction, evidence=self.scorer.evidence(document, reading, self.rule))
-            for prediction, document, reading in zip(predictions, documents, readings, strict=True)
-        ]
+        concluded = self.scorer.conclude(readings)
+        outcomes: dict[int, Prediction | Further] = {
+            row: item for row, item in enumerate(concluded) if isinstance(item, Further)
+        }
+        verdicts = {row: item for row, item in enumerate(concluded) if isinstance(item, Verdict)}
+        if verdicts:
+            scores = gather_verdicts(list(verdicts.values()))
+            decided = [documents[row] for row in verdicts]
+            answers = self.decide(decided, scores, raw_scores=raw_scores)
+            for row, answer in zip(verdicts, answers, strict=True):
+                found = None
+                if evidence:
+                    found = self.scorer.evidence(documents[row], readings[row], self.rule)
+                outcomes[row] = replace(answer, evidence=found)
+        return [outcomes[row] for row in range(len(readings))]
+
+    def pending_audits(self) -> list[Document]:
+        """Hand out documents to be read once more at leisure; see `Scorer.pending_audits`."""
+        return self.scorer.pending_audits()
 
     def iterate_scores(
         self, documents: Iterable[Document]

@@ -7,12 +7,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from longform.backends.base import Backend, BackendInfo, DeviceState
 from longform.decision.evidence import leave_one_out
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics
 from longform.inference.packing import split_by_document
-from longform.types import Coverage, Document, Evidence, Floats, Segment, SegmentedDocument
+from longform.types import (
+    Coverage,
+    Document,
+    Evidence,
+    Exit,
+    Floats,
+    Segment,
+    SegmentedDocument,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,12 +34,14 @@ class Scores:
         coverage: One per document.
         tokenize_seconds: Time spent on segmenting.
         infer_seconds: Time spent in the encoder and the head.
+        exits: Of a cascade, where each document stopped; None of other models.
     """
 
     logits: Floats
     coverage: tuple[Coverage, ...]
     tokenize_seconds: float = 0.0
     infer_seconds: float = 0.0
+    exits: tuple[Exit | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +55,55 @@ class Reading:
 
     document: SegmentedDocument
     vectors: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Further:
+    """What has to be read before a document can be answered.
+
+    Attributes:
+        document: Takes the place of what was read so far.
+        kept: Of its segments, so many at the beginning are the first ones of what was read so
+            far, in the same order: their vectors are there.
+    """
+
+    document: SegmentedDocument
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What a scorer says of one document that it has read.
+
+    Attributes:
+        logits: float32 `[classes]`.
+        coverage: Of what they rest on.
+        exit: Of a cascade, where it stopped.
+    """
+
+    logits: Floats
+    coverage: Coverage
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeStatistics:
+    """What a cascade did since it was opened.
+
+    Attributes:
+        documents: Answered.
+        early_exits: Of these, those that each stage answered early; the last one after a part of
+            the reading.
+        audited: Early exits that were put to the last stage as well.
+        disagreements: Of these, those that it answered otherwise.
+        is_active: Whether documents may stop early.
+    """
+
+    documents: int
+    early_exits: tuple[int, ...]
+    audited: int
+    disagreements: int
+    is_active: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +121,16 @@ class EncodedSegments:
     tokens: int
     padded_tokens: int
     cached: int = 0
+
+
+def gather_verdicts(verdicts: Sequence[Verdict]) -> Scores:
+    """Return what was said of documents one by one as scores of all."""
+    exits = tuple(verdict.exit for verdict in verdicts)
+    return Scores(
+        logits=np.stack([verdict.logits for verdict in verdicts]),
+        coverage=tuple(verdict.coverage for verdict in verdicts),
+        exits=exits if any(where is not None for where in exits) else None,
+    )
 
 
 class Scorer(ABC):
@@ -100,6 +171,11 @@ class Scorer(ABC):
         """What the cache of segment vectors did so far; None without one."""
         return None
 
+    @property
+    def cascade_statistics(self) -> CascadeStatistics | None:
+        """What stopped early so far; None of a model that is no cascade."""
+        return None
+
     @abstractmethod
     def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
         """Cut documents into segments, of which each has one at least.
@@ -123,6 +199,28 @@ class Scorer(ABC):
         Returns:
             Logits, float32 `[docs, classes]`.
         """
+
+    def conclude(self, readings: Sequence[Reading]) -> list[Verdict | Further]:
+        """Score documents whose segments are encoded, or ask for further segments of them.
+
+        Only a document that was read as it was asked for is read further: not one of which a
+        part was read, for a running answer or because its time was up.
+        """
+        logits = self.score_readings(
+            [reading.vectors for reading in readings],
+            [reading.document.positions for reading in readings],
+        )
+        return [
+            Verdict(row, reading.document.coverage)
+            for row, reading in zip(logits, readings, strict=True)
+        ]
+
+    def pending_audits(self) -> list[Document]:
+        """Hand out documents to be read once more at leisure, to check on answers that were given.
+
+        They are answered like any other, and the scorer takes note of it. None for most models.
+        """
+        return []
 
     @abstractmethod
     def check_golden(self) -> float:

@@ -9,7 +9,7 @@ from longform.backends.base import BackendInfo, DeviceState
 from longform.bundle import BundleDescription
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics
-from longform.inference.scorer import EncodedSegments, Reading
+from longform.inference.scorer import EncodedSegments, Further, Reading
 from longform.types import Document, Prediction, Segment, SegmentedDocument
 
 
@@ -84,8 +84,12 @@ class Predictor(Protocol):
         *,
         evidence: bool = False,
         raw_scores: bool = False,
-    ) -> list[Prediction]:
-        """Answer documents, in order, from what was read of them."""
+    ) -> Sequence[Prediction | Further]:
+        """Answer documents, in order, from what was read of them, or ask for more of them."""
+        ...
+
+    def pending_audits(self) -> list[Document]:
+        """Hand out documents to be read once more at leisure; their answers go to nobody."""
         ...
 
     def warm_up(self) -> None:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from longform.errors import InputError, LongformError
 from longform.serving.contract import Predictor
 from longform.serving.failures import NotReadyError, OverloadedError
-from longform.serving.jobs import Job
+from longform.serving.jobs import Job, JobOptions, Weight
 from longform.serving.limits import EngineLimits
 from longform.serving.pace import Pace
 from longform.serving.reports import BatchReport, EngineWatcher
 from longform.serving.scheduler import BatchItem, SegmentScheduler
-from longform.serving.scoring import backend_failure, score_documents
+from longform.serving.scoring import MoreToRead, backend_failure, score_documents
 from longform.types import Document, SegmentedDocument
 
 logger = logging.getLogger(__name__)
@@ -283,10 +283,40 @@ class Engine:
 
     def _conclude(self, jobs: list[Job]) -> None:
         """Score the documents that are read, and those whose progress is wanted."""
-        for failed, error in score_documents(self._predictor, jobs):
-            self._report(error, [failed])
+        for result in score_documents(self._predictor, jobs):
+            if isinstance(result, MoreToRead):
+                self._read_on(result)
+            else:
+                self._report(result[1], [result[0]])
         for job in jobs:
             self._finish_if_answered(job)
+        self._take_audits()
+
+    def _read_on(self, more: MoreToRead) -> None:
+        """Let a document wait for the encoder again."""
+        job = more.job
+        with self._changed:
+            reading = job.readings[more.index]
+            # Two devices may have ended the same reading at once; it is read on once.
+            if job not in self._active or reading is None or not reading.rests_on(more.was_read):
+                return
+            before = job.tokens
+            job.read_on(more.index, more.further)
+            self._queued_tokens += job.tokens - before
+            if job not in self._scheduler:
+                self._scheduler.add(job)
+            self._changed.notify_all()
+
+    def _take_audits(self) -> None:
+        """Let what the model wants to read once more wait behind all requests."""
+        for document in self._predictor.pending_audits():
+            text_pair = document.text_pair is not None
+            job = Job([document], JobOptions(weight=Weight.LOW), text_pair)
+            try:
+                self.submit(job)
+            except OverloadedError:
+                # The sample is smaller for it; no request waits for it.
+                logger.debug("An audit is left out: too much is waiting.")
 
     # Ends
 

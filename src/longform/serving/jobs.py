@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 from longform.errors import InputError, LongformError
-from longform.inference.scorer import Reading
+from longform.inference.scorer import Further, Reading
 from longform.types import Booleans, Document, Floats, Prediction, Segment, SegmentedDocument
 
 
@@ -113,6 +113,8 @@ class DocumentReading:
         self.taken = 0
         self.reported = 0
         self._done: Booleans = np.zeros(len(segmented.segments), dtype=np.bool_)
+        self._before: tuple[SegmentedDocument, Floats] | None = None
+        self._kept = 0
 
     @property
     def is_taken(self) -> bool:
@@ -129,6 +131,10 @@ class DocumentReading:
         """Segments read without a gap, from the first on."""
         return len(self._done) if self.is_read else int(self._done.argmin())
 
+    def rests_on(self, document: SegmentedDocument) -> bool:
+        """Tell whether it is still that reading of the document."""
+        return self.segmented is document
+
     def store(self, segment: int, vector: Floats) -> None:
         """Keep the vector of one segment, float32 `[width]`."""
         if self.vectors is None:
@@ -136,8 +142,31 @@ class DocumentReading:
         self.vectors[segment] = vector
         self._done[segment] = True
 
+    def read_on(self, further: Further) -> int:
+        """Read what the model asks for, after all else was read; return its tokens."""
+        assert self.vectors is not None
+        self._before = (self.segmented, self.vectors)
+        self.segmented = further.document
+        self.taken = self._kept = further.kept
+        self._done = np.arange(len(further.document.segments)) < further.kept
+        self.vectors = np.zeros((len(self._done), self.vectors.shape[1]), dtype=np.float32)
+        self.vectors[: further.kept] = self._before[1][: further.kept]
+        self.reported = further.kept
+        return sum(len(segment.token_ids) for segment in further.document.segments[further.kept :])
+
     def stop(self) -> int:
-        """Take no further segment but a first one; return the tokens that are left out."""
+        """Take no further segment but a first one; return the tokens that are left out.
+
+        Where the model had asked for more and none of it was begun, the answer rests on what was
+        read before.
+        """
+        if self._before is not None and self.taken == self._kept:
+            left_out = self.segmented.segments[self.taken :]
+            before, self.vectors = self._before
+            self._done = np.ones(len(before.segments), dtype=np.bool_)
+            self.taken = len(before.segments)
+            self.segmented = before.stopped("deadline")
+            return sum(len(segment.token_ids) for segment in left_out)
         kept = max(self.taken, 1)
         left = self.segmented.segments[kept:]
         if left:
@@ -231,6 +260,13 @@ class Job:
         reading = self.readings[self._cursor]
         assert reading is not None
         reading.taken += 1
+
+    def read_on(self, document: int, further: Further) -> None:
+        """Take what has to be read before a document can be answered."""
+        reading = self.readings[document]
+        assert reading is not None
+        self.tokens += reading.read_on(further)
+        self._cursor = min(self._cursor, document)
 
     def stop(self) -> None:
         """Let the answer rest on what has been taken of each document, one segment at least."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import BaseModel, FiniteFloat
@@ -47,12 +48,25 @@ class EvidenceReply(BaseModel):
     part: int | None = None
 
 
+class ExitReply(BaseModel):
+    """Where a cascade stopped reading.
+
+    `stage` is the model that answered (0 is the cheapest), `segment` the number of segments that
+    it had read, `reason` is `confident`, `last_stage` or `deadline`.
+    """
+
+    stage: int
+    segment: int
+    reason: str
+
+
 class PredictionReply(BaseModel):
     """The answer for one document. `scores` holds the highest first.
 
     `labels` is there only where a document may have several labels: those whose score reaches
     their threshold, the highest first, possibly none. The scores then do not sum to 1. `warnings`
-    is there only where something makes an answer of the reply doubtful.
+    is there only where something makes an answer of the reply doubtful, `exit` only in answers of
+    a cascade.
     """
 
     label: str
@@ -61,6 +75,7 @@ class PredictionReply(BaseModel):
     scores: list[LabelScoreReply]
     coverage: CoverageReply
     evidence: list[EvidenceReply] | None = None
+    exit: ExitReply | None = None
     warnings: list[str] = []
 
 
@@ -102,9 +117,9 @@ class PredictReply(BaseModel):
     def encode(self) -> str:
         """Return the JSON, without the keys that say nothing of such a request to such a model.
 
-        Left out are `evidence` that was not asked for, `labels` of a model of one label, the
-        `part` of single texts, and `warnings` when there are none. All predictions of one reply
-        are alike in this.
+        Left out are `evidence` that was not asked for, `labels` of a model of one label, `exit` of
+        a model that is no cascade, the `part` of single texts, and `warnings` when there are none.
+        All predictions of one reply are alike in this.
         """
         answered = [item for item in self.predictions if isinstance(item, PredictionReply)]
         left_out: dict[str, Any] = {}
@@ -117,7 +132,7 @@ class PredictReply(BaseModel):
 
 def absent_keys(prediction: PredictionReply) -> dict[str, Any]:
     """Return the keys that say nothing of such a prediction, for `exclude`."""
-    absent = {name for name in ("labels", "evidence") if getattr(prediction, name) is None}
+    absent = {name for name in ("labels", "evidence", "exit") if getattr(prediction, name) is None}
     left_out: dict[str, Any] = dict.fromkeys(absent, True)
     if any(stretch.part is None for stretch in prediction.evidence or ()):
         left_out["evidence"] = {"__all__": {"part": True}}
@@ -219,6 +234,7 @@ def build_prediction(
             )
             for stretch in evidence
         ],
+        exit=None if prediction.exit is None else ExitReply(**asdict(prediction.exit)),
         warnings=list(prediction.warnings),
     )
 

@@ -45,6 +45,9 @@ class SegmentScheduler:
     def __len__(self) -> int:
         return len(self._credit)
 
+    def __contains__(self, job: Job) -> bool:
+        return job in self._credit
+
     @property
     def jobs(self) -> list[Job]:
         """The requests with segments left to encode, in the order of their turns."""

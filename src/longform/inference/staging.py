@@ -1,0 +1,161 @@
+"""Documents on their way through a cascade: which stage reads them, how far, in which order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from longform.inference.scorer import Verdict
+from longform.types import Document, Floats, Integers, Segment, SegmentedDocument
+
+EARLY_EXIT = "early_exit"
+"""The reason, in the coverage, of a document of which a part was enough."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class StagedSegment(Segment):
+    """A segment of one stage.
+
+    Attributes:
+        stage: Index of the stage.
+        inner: The segment as that stage made it.
+    """
+
+    stage: int
+    inner: Segment
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class StagedDocument(SegmentedDocument):
+    """What one step reads of a document, in the reading order of its stage.
+
+    Attributes:
+        document: The text, for the stages to come.
+        stage: Index of the stage.
+        step: Index of the step.
+        whole: All that the stage could read, in the order of the text.
+        margin: Confidence of the first step, once it is known.
+        verdict: The answer, once there is one; then nothing is decided anew.
+    """
+
+    document: Document
+    stage: int
+    step: int
+    whole: SegmentedDocument
+    margin: float | None = None
+    verdict: Verdict | None = None
+
+    def in_text_order(self, vectors: Floats, width: int) -> tuple[SegmentedDocument, Floats]:
+        """Return what was read as its stage knows it: its segments, in the order of the text.
+
+        Args:
+            vectors: float32 `[segments, widest]`, in reading order.
+            width: Of the stage's own vectors.
+        """
+        # Of pairs, indices start anew with the second text.
+        order = np.lexsort((self.positions[:, 0], self.positions[:, 3]))
+        segments = tuple(_inner(self.segments[index]) for index in order)
+        plain = SegmentedDocument(segments, self.positions[order], self.coverage, self.stop)
+        return plain, np.ascontiguousarray(vectors[order, :width])
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedDocument(Document):
+    """A document that stopped early and is now put to the last stage as well.
+
+    Attributes:
+        answer: Index of the label that was given, or of each label.
+        margin: Confidence of the first step.
+    """
+
+    answer: tuple[int, ...] = ()
+    margin: float = 0.0
+
+
+def stage_document(
+    document: Document, whole: SegmentedDocument, stage: int, step: int, depth: float
+) -> StagedDocument:
+    """Prepare a document for a step.
+
+    Args:
+        document: Its text.
+        whole: As the stage cut it.
+        stage: Index of the stage.
+        step: Index of the step.
+        depth: Share of the segments to read; one at least is read.
+    """
+    count = math.ceil(depth * len(whole.segments))
+    order = reading_order(len(whole.segments))[:count]
+    segments = tuple(_wrap(whole.segments[index], stage) for index in order)
+    coverage = whole.coverage
+    if count < len(whole.segments):
+        coverage = replace(
+            coverage,
+            tokens_used=sum(segment.new_tokens for segment in segments),
+            segments_used=count,
+            truncated=True,
+            reason=EARLY_EXIT,
+        )
+    return StagedDocument(
+        segments,
+        whole.positions[order],
+        coverage,
+        whole.stop,
+        document=document,
+        stage=stage,
+        step=step,
+        whole=whole,
+    )
+
+
+def reading_order(count: int) -> Integers:
+    """Return the order in which the segments of a document tell most: the ends before the middle.
+
+    Two from the beginning, one from the end, and so on inwards: beginnings hold titles and
+    summaries, ends hold conclusions.
+
+    Args:
+        count: Segments.
+
+    Returns:
+        int64 `[count]`, each index once; the beginning of the order does not depend on how far
+        one reads.
+    """
+    order: list[int] = []
+    first, last = 0, count - 1
+    while first <= last:
+        if len(order) % 3 == 2:
+            order.append(last)
+            last -= 1
+        else:
+            order.append(first)
+            first += 1
+    return np.array(order, dtype=np.int64)
+
+
+def group_by_stage(segments: Sequence[Segment]) -> dict[int, list[int]]:
+    """Return the places of the segments of each stage."""
+    groups: dict[int, list[int]] = {}
+    for place, segment in enumerate(segments):
+        assert isinstance(segment, StagedSegment)
+        groups.setdefault(segment.stage, []).append(place)
+    return groups
+
+
+def _wrap(segment: Segment, stage: int) -> StagedSegment:
+    return StagedSegment(
+        segment.start,
+        segment.end,
+        segment.token_ids,
+        segment.new_tokens,
+        stage=stage,
+        inner=segment,
+    )
+
+
+def _inner(segment: Segment) -> Segment:
+    assert isinstance(segment, StagedSegment)
+    return segment.inner
