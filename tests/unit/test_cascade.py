@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from longform.decision.certificate import UnsureRecord
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError
+from longform.inference.auditing import AuditedDocument
 from longform.inference.scorer import Further, Reading, Verdict
-from longform.inference.staging import AuditedDocument, reading_order
+from longform.inference.staging import reading_order
 from longform.types import Document, Exit
 
 TWO_STAGES = ((0, 1.0, 3.0), (1, 1.0, None))
@@ -170,7 +171,7 @@ def test_every_audited_exit_is_compared_with_the_full_model_after_the_answers():
     assert full.seen == ["ab", "aaaa", "aaaaa"]
     found = cascade.cascade_statistics
     assert (found.audited, found.disagreements, found.is_active) == (2, 0, True)
-    assert cascade.audit.documents == 3
+    assert cascade.auditor.audit.documents == 3
     cascade.score(documents("bbbb"))
     assert cascade.cascade_statistics.disagreements == 1
     # Audited documents are no further answers.
@@ -201,7 +202,7 @@ def test_documents_under_way_when_it_is_switched_off_go_on_to_the_full_model():
     cascade = make_cascade(make_certificate(TWO_STAGES), LetterScorer(100), LetterScorer(100))
     (document,) = cascade.segment(documents("aaaa"))
     vectors = cascade.encode_segments(document.segments).vectors
-    cascade.audit.has_fired = True
+    cascade.auditor.audit.has_fired = True
     (outcome,) = cascade.conclude([Reading(document, vectors)])
     assert isinstance(outcome, Further)
 

@@ -8,20 +8,19 @@ audited, and a test switches the cascade off when the certificate no longer hold
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from longform.backends.base import Backend, BackendInfo, DeviceState
-from longform.decision.audit import RATE, Audit
+from longform.decision.audit import RATE
 from longform.decision.certificate import Certificate
 from longform.decision.exits import NEVER, Doubles, margins
 from longform.decision.rule import DecisionRule
+from longform.inference.auditing import Answer, AuditedDocument, Auditor
 from longform.inference.cache import CacheStatistics
 from longform.inference.packing import split_by_document
 from longform.inference.scorer import (
@@ -35,18 +34,12 @@ from longform.inference.scorer import (
     gather_verdicts,
 )
 from longform.inference.staging import (
-    AuditedDocument,
     StagedDocument,
     StagedSegment,
     group_by_stage,
     stage_document,
 )
 from longform.types import Document, Evidence, Exit, Floats, Segment, SegmentedDocument
-
-logger = logging.getLogger(__name__)
-
-_MOST_WAITING_AUDITS = 64
-"""Further ones are not drawn while so many wait: memory stays bounded, the sample is smaller."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,17 +76,11 @@ class CascadeScorer(Scorer):
     ) -> None:
         self.stages = tuple(stages)
         self.certificate = certificate
-        self.audit = Audit(certificate.audited_share, certificate.unsure)
+        self.auditor = Auditor(certificate, audit_rate, seed)
         self.devices = self.stages[-1].scorer.devices
         self._last = len(certificate.steps) - 1
         self._thresholds: Doubles = np.append(certificate.thresholds, -np.inf)
         self._widths = [stage.scorer.info.vector_size for stage in self.stages]
-        self._audit_rate = audit_rate
-        self._random = np.random.default_rng(seed)
-        self._audits: deque[AuditedDocument] = deque()
-        self._exits = [0] * len(self.stages)
-        self._documents = 0
-        self._lock = threading.Lock()
 
     @property
     def info(self) -> BackendInfo:
@@ -125,19 +112,12 @@ class CascadeScorer(Scorer):
     @property
     def is_active(self) -> bool:
         """Whether documents may stop early: something is certified, and the audit is content."""
-        return self.certificate.is_certified and not self.audit.has_fired
+        return self.auditor.is_active
 
     @property
     def cascade_statistics(self) -> CascadeStatistics:
         """What stopped where so far, and what the audit found."""
-        with self._lock:
-            return CascadeStatistics(
-                documents=self._documents,
-                early_exits=tuple(self._exits),
-                audited=self.audit.exits,
-                disagreements=self.audit.disagreements,
-                is_active=self.is_active,
-            )
+        return self.auditor.statistics
 
     def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
         """Cut documents for the first step, audited ones for the last; see `Scorer.segment`."""
@@ -209,10 +189,7 @@ class CascadeScorer(Scorer):
 
     def pending_audits(self) -> list[Document]:
         """Hand out documents that stopped early, to be put to the last stage at leisure."""
-        with self._lock:
-            handed_out: list[Document] = list(self._audits)
-            self._audits.clear()
-        return handed_out
+        return self.auditor.take()
 
     def warm_up(self) -> None:
         """Warm up every stage."""
@@ -304,9 +281,11 @@ class CascadeScorer(Scorer):
         where = Exit(document.stage, len(document.segments), reason)
         verdict = Verdict(logits, document.coverage, where if reason != "streaming" else None)
         if isinstance(document.document, AuditedDocument):
-            self._note_audit(document.document, logits)
+            self.auditor.note_audit(document.document, self._decided(logits))
         elif document.stop is None:
-            self._note_answer(document, logits, is_early=not is_last)
+            assert document.margin is not None
+            early = None if is_last else self._decided(logits)
+            self.auditor.note_answer(document.document, document.stage, document.margin, early)
         return verdict
 
     def _read_to_the_end(
@@ -346,54 +325,12 @@ class CascadeScorer(Scorer):
         with self.stages[stage].lock:
             yield scorer
 
-    # Audit
-
-    def _note_answer(self, document: StagedDocument, logits: Floats, *, is_early: bool) -> None:
-        with self._lock:
-            self._documents += 1
-            if is_early:
-                self._exits[document.stage] += 1
-            if not self.is_active or document.margin is None:
-                return
-            if len(self._audits) >= _MOST_WAITING_AUDITS or (
-                self._random.random() >= self._audit_rate
-            ):
-                return
-            if not is_early:
-                # The last stage has spoken already.
-                self._add(document.margin, None)
-                return
-            text = document.document
-            self._audits.append(
-                AuditedDocument(
-                    text.id,
-                    text.text,
-                    text_pair=text.text_pair,
-                    answer=self._decided(logits),
-                    margin=document.margin,
-                )
-            )
-
-    def _note_audit(self, document: AuditedDocument, logits: Floats) -> None:
-        with self._lock:
-            self._add(document.margin, self._decided(logits) != document.answer)
-
-    def _add(self, margin: float, disagrees: bool | None) -> None:
-        was_active = self.is_active
-        self.audit.add(margin, disagrees)
-        if was_active and not self.is_active:
-            logger.warning(
-                "The cascade is switched off: every document goes to the last stage. %s. The "
-                "documents are not those that were certified: calibrate with newer ones.",
-                self.audit.describe(),
-            )
-
     def _audit_now(self) -> None:
         waiting = self.pending_audits()
         if waiting:
             self._read_to_the_end(self.segment(waiting))
 
-    def _decided(self, logits: Floats) -> tuple[int, ...]:
+    def _decided(self, logits: Floats) -> Answer:
         decided = self.stages[-1].rule.decide(logits[np.newaxis])[0]
         return tuple(int(value) for value in np.atleast_1d(decided))
 

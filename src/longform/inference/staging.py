@@ -62,19 +62,6 @@ class StagedDocument(SegmentedDocument):
         return plain, np.ascontiguousarray(vectors[order, :width])
 
 
-@dataclass(frozen=True, slots=True)
-class AuditedDocument(Document):
-    """A document that stopped early and is now put to the last stage as well.
-
-    Attributes:
-        answer: Index of the label that was given, or of each label.
-        margin: Confidence of the first step.
-    """
-
-    answer: tuple[int, ...] = ()
-    margin: float = 0.0
-
-
 def stage_document(
     document: Document, whole: SegmentedDocument, stage: int, step: int, depth: float
 ) -> StagedDocument:
