@@ -1,4 +1,4 @@
-"""The draw of documents that are put to the last stage of a cascade as well, and what came of it."""
+"""Which documents are put to the last stage of a cascade as well, and what came of it."""
 
 from __future__ import annotations
 
