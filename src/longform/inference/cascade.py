@@ -80,6 +80,7 @@ class CascadeScorer(Scorer):
         self.devices = self.stages[-1].scorer.devices
         self._last = len(certificate.steps) - 1
         self._thresholds: Doubles = np.append(certificate.thresholds, -np.inf)
+        self._is_cheap = [stage.scorer.encoder_backend is None for stage in self.stages]
         self._widths = [stage.scorer.info.vector_size for stage in self.stages]
 
     @property
@@ -138,8 +139,8 @@ class CascadeScorer(Scorer):
                     [segment.inner for segment in inner if isinstance(segment, StagedSegment)]
                 )
             rows[places, : encoded.vectors.shape[1]] = encoded.vectors
-            tokens += encoded.tokens
-            padded_tokens += encoded.padded_tokens
+            tokens += len(places) if self._is_cheap[stage] else encoded.tokens
+            padded_tokens += len(places) if self._is_cheap[stage] else encoded.padded_tokens
             cached += encoded.cached
         return EncodedSegments(rows, tokens, padded_tokens, cached)
 
@@ -228,7 +229,8 @@ class CascadeScorer(Scorer):
             found = self.stages[stage].scorer.segment([documents[row] for row in rows])
             cut.update(zip(rows, found, strict=True))
         for row, (document, step, record) in enumerate(zip(documents, steps, records, strict=True)):
-            yield stage_document(document, cut[row], record.stage, step, record.depth)
+            is_cheap = self._is_cheap[record.stage]
+            yield stage_document(document, cut[row], step, record, is_cheap=is_cheap)
 
     def _read_on(
         self, onward: Sequence[tuple[int, StagedDocument]]
@@ -241,9 +243,7 @@ class CascadeScorer(Scorer):
             if record.stage != document.stage:
                 fresh.append((row, document, step))
                 continue
-            deeper = stage_document(
-                document.document, document.whole, record.stage, step, record.depth
-            )
+            deeper = stage_document(document.document, document.whole, step, record)
             kept = len(document.segments)
             yield row, Further(replace(deeper, margin=document.margin), kept)
         cut = self._cut([item.document for _, item, _ in fresh], [step for _, _, step in fresh])

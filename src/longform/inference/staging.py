@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from longform.decision.certificate import StepRecord
 from longform.inference.scorer import Verdict
 from longform.types import Document, Floats, Integers, Segment, SegmentedDocument
 
@@ -18,6 +19,8 @@ EARLY_EXIT = "early_exit"
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class StagedSegment(Segment):
     """A segment of one stage.
+
+    `token_ids` tells what it costs beside the segments of other stages, for whoever fills batches.
 
     Attributes:
         stage: Index of the stage.
@@ -63,20 +66,27 @@ class StagedDocument(SegmentedDocument):
 
 
 def stage_document(
-    document: Document, whole: SegmentedDocument, stage: int, step: int, depth: float
+    document: Document,
+    whole: SegmentedDocument,
+    step: int,
+    record: StepRecord,
+    *,
+    is_cheap: bool = False,
 ) -> StagedDocument:
     """Prepare a document for a step.
 
     Args:
         document: Its text.
         whole: As the stage cut it.
-        stage: Index of the stage.
         step: Index of the step.
-        depth: Share of the segments to read; one at least is read.
+        record: The stage that it asks, and the share of the segments that it reads; one at least
+            is read.
+        is_cheap: Whether the stage has no encoder: its segments then count as one token each.
     """
-    count = math.ceil(depth * len(whole.segments))
+    stage = record.stage
+    count = math.ceil(record.depth * len(whole.segments))
     order = reading_order(len(whole.segments))[:count]
-    segments = tuple(_wrap(whole.segments[index], stage) for index in order)
+    segments = tuple(_wrap(whole.segments[index], stage, is_cheap) for index in order)
     coverage = whole.coverage
     if count < len(whole.segments):
         coverage = replace(
@@ -132,11 +142,11 @@ def group_by_stage(segments: Sequence[Segment]) -> dict[int, list[int]]:
     return groups
 
 
-def _wrap(segment: Segment, stage: int) -> StagedSegment:
+def _wrap(segment: Segment, stage: int, is_cheap: bool) -> StagedSegment:
     return StagedSegment(
         segment.start,
         segment.end,
-        segment.token_ids,
+        segment.token_ids[:1] if is_cheap else segment.token_ids,
         segment.new_tokens,
         stage=stage,
         inner=segment,
