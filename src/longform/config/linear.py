@@ -14,10 +14,13 @@ _BLOCK = re.compile(r"(head|tail):([1-9][0-9]*)|whole")
 
 
 class LinearSettings(BaseModel):
-    """How a linear model reads a text and is fitted; nothing else reads these."""
+    """How a linear model, alone or beneath a neural one, reads a text and is fitted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    stacked: bool = False
+    """Fit a linear model too and add its logits, out of fold in training, to those of the head,
+    which learns what the linear model lacks."""
     linear_analyzer: Literal["auto", "char", "word"] = "auto"
     """Tokens of a linear model: `char` takes every character, `word` takes words, and Han
     characters one by one. `auto`: `char` where most of the training texts are Chinese or

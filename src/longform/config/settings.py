@@ -114,6 +114,8 @@ class RunConfig(
                 "encoder 'linear' has no segments to select from, found selection or max_segments: "
                 "name the parts of a document in linear_blocks, for example ['head:512']"
             )
+        if self.encoder == LINEAR and self.stacked:
+            raise ValueError("stacked puts a neural model on a linear one, found encoder 'linear'")
         return self
 
     def data_settings(self) -> DataSettings:

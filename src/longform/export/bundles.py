@@ -19,7 +19,7 @@ from longform.bundle import (
     write_description,
     writing_bundle,
 )
-from longform.config import ModelSettings
+from longform.config import LinearSettings, ModelSettings
 from longform.export.context import ExportContext, write_parity
 from longform.export.encoders import EncoderExports
 from longform.export.modelcard import model_card
@@ -29,6 +29,7 @@ from longform.export.quantized import make_trained_int8
 from longform.export.runtime_targets import make_onnx, make_openvino
 from longform.extras import is_available
 from longform.inference.golden import make_golden, write_golden
+from longform.inference.linear_model import WEIGHTS_FILE
 from longform.inference.neural import NeuralScorer
 from longform.reporting import Reporter
 from longform.text.segmenter import SEGMENTER_VERSION, Segmenter
@@ -74,7 +75,10 @@ def write_bundle(
         reporter.say(
             f"Exporting, and comparing with the trained model on {len(documents)} documents."
         )
-        reference = NeuralScorer(segmenter, TorchBackend(trained.model), pairs=pairs)
+        linear = trained.linear
+        if linear is not None:
+            linear.model.weights.save(folder / WEIGHTS_FILE)
+        reference = NeuralScorer(segmenter, TorchBackend(trained.model), pairs=pairs, linear=linear)
         context = ExportContext(
             folder=folder,
             model=trained.model,
@@ -85,6 +89,7 @@ def write_bundle(
             documents=validation[len(documents) :] or validation,
             exports=exports,
             reporter=reporter,
+            linear=linear,
         )
         sizes = _make_targets(context, trained)
         verdicts = {name: record.as_dict() for name, record in context.records.items()}
@@ -109,6 +114,8 @@ def _make_targets(context: ExportContext, trained: TrainedModel) -> dict[str, in
 def _description(folder: Path, trained: TrainedModel, sizes: dict[str, int]) -> BundleDescription:
     config = trained.config
     knobs = {name: getattr(config, name) for name in ModelSettings.model_fields}
+    if config.stacked:
+        knobs |= {name: getattr(config, name) for name in LinearSettings.model_fields}
     # The name says what it was; the folder it lay in is nobody's business.
     knobs["encoder"] = Path(config.encoder).name
     quantization = {"quantization": sizes} if sizes else {}

@@ -20,6 +20,7 @@ from longform.export.parity import (
     decided_by_logits,
     describe_difference,
 )
+from longform.inference.linear import LinearScorer
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
@@ -44,6 +45,7 @@ class ExportContext:
         exports: Where the encoder's exported files are, or are made.
         reporter: Told how it goes.
         options: What the user said.
+        linear: The linear model beneath; None where there is none.
         earlier: What `parity.json` says of the targets that the bundle already has.
         records: What the gate said of each target so far.
     """
@@ -58,6 +60,7 @@ class ExportContext:
     exports: EncoderExports
     reporter: Reporter
     options: ExportOptions = field(default_factory=ExportOptions)
+    linear: LinearScorer | None = None
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     records: dict[str, ParityRecord] = field(default_factory=dict)
 
@@ -73,7 +76,7 @@ class ExportContext:
 
     def scorer(self, backend: Backend) -> NeuralScorer:
         """Return a scorer that differs from the reference in nothing but the backend."""
-        return NeuralScorer(self.segmenter, backend, pairs=self.pairs)
+        return NeuralScorer(self.segmenter, backend, pairs=self.pairs, linear=self.linear)
 
     def judge(
         self, target: str, backend: Backend, details: dict[str, Any] | None = None

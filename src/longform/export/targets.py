@@ -28,6 +28,7 @@ from longform.export.reduced_onnx import (
 from longform.export.runtime_targets import make_onnx, make_openvino, make_openvino_static
 from longform.export.tensorrt import make_tensorrt
 from longform.export.torch_packages import make_torch, make_torchscript
+from longform.inference.linear import open_stacked
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier, load_classifier
 from longform.reporting import Reporter
@@ -95,7 +96,8 @@ def export_targets(
         compared = choose_documents(documents, segmenter, options.parity_documents)
         reporter.say(f"Comparing with the trained model on {len(compared)} documents.")
         pairs = bundle.description.text_pair
-        reference = NeuralScorer(segmenter, TorchBackend(model), pairs=pairs)
+        linear = open_stacked(bundle)
+        reference = NeuralScorer(segmenter, TorchBackend(model), pairs=pairs, linear=linear)
         context = ExportContext(
             folder=folder,
             model=model,
@@ -107,6 +109,7 @@ def export_targets(
             exports=EncoderExports(model, None, Path(work)),
             reporter=reporter,
             options=options,
+            linear=linear,
             earlier=_verdicts(folder),
         )
         for name in targets:

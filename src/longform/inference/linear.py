@@ -154,6 +154,11 @@ class LinearScorer(Scorer):
         return SegmentedDocument((segment,), positions, Coverage(count, count, 1, 1))
 
 
+def open_stacked(bundle: Bundle) -> LinearScorer | None:
+    """Open the linear model beneath a neural one; None where there is none."""
+    return LinearScorer.open(bundle) if bundle.has(WEIGHTS_FILE) else None
+
+
 def require_runtime(bundle: Bundle, backend: object) -> None:
     """Refuse a backend that is not the only one of linear models.
 

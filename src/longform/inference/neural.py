@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,24 @@ import numpy as np
 from longform.backends.base import Backend, BackendInfo, DeviceState
 from longform.inference.cache import CacheStatistics, SegmentCache
 from longform.inference.golden import check_golden
+from longform.inference.linear import LinearScorer
 from longform.inference.packing import collate_segments, pack_segments, stack_documents
 from longform.inference.scorer import EncodedSegments, Scorer
 from longform.shapes import ShapePlan
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
 from longform.types import Document, Floats, Segment, SegmentBatch, SegmentedDocument
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedSegment(Segment):
+    """A segment of a document that a linear model has read whole.
+
+    Attributes:
+        linear_logits: float32 `[classes]`, the same for all segments of the document.
+    """
+
+    linear_logits: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
 
 
 class NeuralScorer(Scorer):
@@ -28,6 +41,7 @@ class NeuralScorer(Scorer):
         plan: The shapes that segments are padded to; None pads to the longest of a batch.
         cache: Vectors of segments that were read before.
         golden: The bundle's file of known answers; None where there is none.
+        linear: The linear model beneath, whose logits are added to those of the head.
     """
 
     def __init__(
@@ -39,6 +53,7 @@ class NeuralScorer(Scorer):
         plan: ShapePlan | None = None,
         cache: SegmentCache | None = None,
         golden: Path | None = None,
+        linear: LinearScorer | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.backend = backend
@@ -46,6 +61,7 @@ class NeuralScorer(Scorer):
         self.plan = plan
         self.cache = cache
         self.golden = golden
+        self.linear = linear
         self.devices = backend.devices
 
     @property
@@ -75,11 +91,22 @@ class NeuralScorer(Scorer):
 
     def score_readings(self, vectors: list[Floats], positions: list[Floats]) -> Floats:
         """Run the head; see `Scorer.score_readings`."""
-        return self.backend.score(*stack_documents(vectors, positions))
+        if self.linear is None:
+            return self.backend.score(*stack_documents(vectors, positions))
+        width = self.backend.info.vector_size
+        own = [rows[:, :width] for rows in vectors]
+        # Every segment of a document carries the same.
+        beneath = np.stack([rows[0, width:] for rows in vectors])
+        logits: Floats = self.backend.score(*stack_documents(own, positions)) + beneath
+        return logits
 
     def segment(self, documents: Sequence[Document]) -> list[SegmentedDocument]:
         """Cut documents into segments; see `Scorer.segment`."""
-        return list(segment_documents(self.segmenter, documents, pairs=self.pairs))
+        segmented = list(segment_documents(self.segmenter, documents, pairs=self.pairs))
+        if self.linear is None:
+            return segmented
+        logits = self.linear.score(documents).logits
+        return [_stack(*pair) for pair in zip(segmented, logits, strict=True)]
 
     def warm_up(self) -> None:
         """Run the largest segment once."""
@@ -89,7 +116,9 @@ class NeuralScorer(Scorer):
         """Compare with the bundle's known answers; see `Scorer.check_golden`."""
         assert self.golden is not None
         # Not through the cache: what runs now is judged, not what an earlier process kept.
-        plain = NeuralScorer(self.segmenter, self.backend, pairs=self.pairs, plan=self.plan)
+        plain = NeuralScorer(
+            self.segmenter, self.backend, pairs=self.pairs, plan=self.plan, linear=self.linear
+        )
         return check_golden(self.golden, plain)
 
     def close(self) -> None:
@@ -100,7 +129,18 @@ class NeuralScorer(Scorer):
 
     def encode_segments(self, segments: Sequence[Segment]) -> EncodedSegments:
         """Encode segments of any documents, in batches of similar lengths."""
-        return self._encode(segments) if self.cache is None else self._encode_new(segments)
+        encoded = self._encode(segments) if self.cache is None else self._encode_new(segments)
+        if self.linear is None:
+            return encoded
+        beneath = np.stack([self._beneath(segment) for segment in segments])
+        return replace(encoded, vectors=np.concatenate([encoded.vectors, beneath], axis=1))
+
+    def _beneath(self, segment: Segment) -> Floats:
+        assert self.linear is not None
+        if isinstance(segment, StackedSegment):
+            return segment.linear_logits
+        # Random token ids, as golden documents have them, are no text to be read by words.
+        return np.zeros(self.linear.model.classes, dtype=np.float32)
 
     def _encode_new(self, segments: Sequence[Segment]) -> EncodedSegments:
         """Encode what the cache lacks, each content once."""
@@ -138,3 +178,11 @@ class NeuralScorer(Scorer):
         for batch, vectors in zip(packed, backend.encode_all(collate()), strict=True):
             rows[batch] = vectors
         return EncodedSegments(rows, sum(lengths), padded_tokens)
+
+
+def _stack(document: SegmentedDocument, logits: Floats) -> SegmentedDocument:
+    segments = tuple(
+        StackedSegment(item.start, item.end, item.token_ids, item.new_tokens, logits)
+        for item in document.segments
+    )
+    return replace(document, segments=segments)

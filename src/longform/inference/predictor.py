@@ -13,7 +13,7 @@ from longform.backends.choice import open_backend, shape_plan
 from longform.bundle import GOLDEN_FILE, Bundle, load_bundle
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
-from longform.inference.linear import LinearScorer, require_runtime
+from longform.inference.linear import LinearScorer, open_stacked, require_runtime
 from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import (
     EncodedSegments,
@@ -280,6 +280,7 @@ def load(
         plan=shape_plan(bundle),
         cache=_open_cache(bundle, opened.info, cache, reporter),
         golden=bundle.path(GOLDEN_FILE),
+        linear=open_stacked(bundle),
     )
     return Predictor(bundle, scorer)
 

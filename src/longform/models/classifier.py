@@ -156,6 +156,7 @@ class LongTextClassifier(PreTrainedModel):
         segment_mask: Tensor | None = None,
         segment_positions: Tensor | None = None,
         labels: Tensor | None = None,
+        linear_logits: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Score documents, from their tokens or from vectors that were encoded before.
 
@@ -167,6 +168,7 @@ class LongTextClassifier(PreTrainedModel):
             segment_positions: float `[docs, segments, 4]`; when absent, each document is taken to
                 be read whole in segments of equal length.
             labels: int64 `[docs]`, or float `[docs, labels]` where a document may have several.
+            linear_logits: float `[docs, labels]` of the linear model beneath, added to the head's.
 
         Returns:
             Logits float `[docs, labels]`, and the mean loss when labels are given.
@@ -189,6 +191,8 @@ class LongTextClassifier(PreTrainedModel):
                 raise ValueError("segment_positions must tell the two texts of a pair apart")
             segment_positions = even_positions(segment_mask)
         logits = self.head(segment_vectors, segment_mask, segment_positions)
+        if linear_logits is not None:
+            logits = logits + linear_logits
         loss = None
         if labels is not None:
             loss = mean_loss(logits, labels)

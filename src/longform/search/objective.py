@@ -159,4 +159,4 @@ def scorer_of(trained: TrainedModel) -> NeuralScorer:
     pairs = trained.config.text_pair_column is not None
     # The backend would set the threads of later trials, too.
     backend = TorchBackend(trained.model, threads=torch.get_num_threads())
-    return NeuralScorer(segmenter, backend, pairs=pairs)
+    return NeuralScorer(segmenter, backend, pairs=pairs, linear=trained.linear)

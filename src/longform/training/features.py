@@ -14,6 +14,8 @@ from longform.types import Floats, Integers, SegmentedDocument, Targets
 
 INDICES = "indices"
 """Key, in a batch, of int64 `[docs]`: the numbers of its documents."""
+LINEAR_LOGITS = "linear_logits"
+"""Key, in a batch, of float `[docs, classes]`: what the linear model beneath makes of them."""
 
 
 class SegmentDataset(Dataset[dict[str, Any]]):
@@ -25,6 +27,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         max_segments: Read at most so many segments of a document in a step: the first of each text,
             which a head reads by itself too, and others that are drawn anew in each epoch.
         seed: Decides, with the epoch and the document, which are drawn.
+        linear_logits: float32 `[docs, classes]` of the linear model beneath; None without one.
     """
 
     def __init__(
@@ -33,8 +36,10 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         labels: Targets,
         max_segments: int | None = None,
         seed: int = 0,
+        linear_logits: Floats | None = None,
     ) -> None:
         self.documents = documents
+        self.linear_logits = linear_logits
         self.labels = labels
         self.max_segments = max_segments
         self.seed = seed
@@ -69,6 +74,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
             "token_ids": [document.segments[row].token_ids for row in rows],
             "positions": document.positions[rows],
             "labels": self.labels[index],
+            **_linear(self.linear_logits, index),
         }
 
     def _draw(self, index: int, positions: Floats) -> list[int]:
@@ -90,11 +96,17 @@ class VectorDataset(Dataset[dict[str, Any]]):
         vectors: For each document, float32 `[segments, width]`.
         positions: For each document, float32 `[segments, 4]`.
         labels: int64 `[docs]`, or bool `[docs, classes]`.
+        linear_logits: float32 `[docs, classes]` of the linear model beneath; None without one.
     """
 
     def __init__(
-        self, vectors: Sequence[Floats], positions: Sequence[Floats], labels: Targets
+        self,
+        vectors: Sequence[Floats],
+        positions: Sequence[Floats],
+        labels: Targets,
+        linear_logits: Floats | None = None,
     ) -> None:
+        self.linear_logits = linear_logits
         self.vectors = vectors
         self.positions = positions
         self.labels = labels
@@ -113,6 +125,7 @@ class VectorDataset(Dataset[dict[str, Any]]):
             "vectors": self.vectors[index],
             "positions": self.positions[index],
             "labels": self.labels[index],
+            **_linear(self.linear_logits, index),
         }
 
 
@@ -159,11 +172,18 @@ def collate_vectors(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
     }
 
 
+def _linear(logits: Floats | None, index: int) -> dict[str, Floats]:
+    return {} if logits is None else {LINEAR_LOGITS: logits[index]}
+
+
 def _targets(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
     labels = np.stack([item["labels"] for item in items])
     # The losses of several labels want flags as numbers.
     flags = labels.astype(np.float32) if labels.dtype == np.bool_ else labels
-    return {
+    batch = {
         INDICES: torch.tensor([item[INDICES] for item in items], dtype=torch.int64),
         "labels": torch.from_numpy(flags),
     }
+    if LINEAR_LOGITS in items[0]:
+        batch[LINEAR_LOGITS] = torch.from_numpy(np.stack([item[LINEAR_LOGITS] for item in items]))
+    return batch

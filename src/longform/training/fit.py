@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
 from longform.decision.sketch import Sketch
+from longform.errors import InputError
+from longform.inference.linear import LinearScorer
 from longform.inference.scorer import Scores
 from longform.models import LongTextClassifier
 from longform.models.fake_quantization import QuantizedLayer
@@ -30,6 +32,7 @@ from longform.training.judging import Validation
 from longform.training.lessons import Distillation, Lesson
 from longform.training.quantization import start_quantization
 from longform.training.run import OpenEncoder, Outcome, Part, Run
+from longform.training.stacking import Stack, fit_stack
 from longform.types import Document, SegmentedDocument, Targets
 
 
@@ -49,6 +52,7 @@ class TrainedModel:
         rounding: After quantisation-aware training, how int8 rounds each layer of the encoder.
         history: The log, with the entries from before a resumption.
         validation: What the model made of the validation documents, in their order.
+        linear: The linear model beneath; None where there is none.
     """
 
     model: LongTextClassifier
@@ -62,6 +66,7 @@ class TrainedModel:
     rounding: dict[str, QuantizedLayer] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
     validation: Scores | None = None
+    linear: LinearScorer | None = None
 
 
 def fit(
@@ -100,8 +105,13 @@ def fit(
     model, tokenizer = initialize(config, labels, _texts(learnt), reporter)
     callbacks = (*callbacks, *_adapt(model, config, reporter))
     segmenter = Segmenter(tokenizer, config.segment_settings())
+    stack = _stack(config, (train, validation), labels, distillation, reporter)
+    config = config if stack is None else stack.config
     pairs = ((learnt, labels.pad(labels.targets(train), len(learnt))), (validation, held_out))
     parts = [_segment(segmenter, *pair, reporter) for pair in pairs]
+    if stack is not None:
+        logits = (stack.train, stack.validation)
+        parts = [replace(part, linear_logits=own) for part, own in zip(parts, logits, strict=True)]
     coverage = _cover(parts, len(labels), reporter)
     lesson = _lesson(distillation, train, labels, model, reporter)
     run = Run(model, config, segmenter, folder, device, reporter, callbacks, lesson, started)
@@ -123,7 +133,27 @@ def fit(
         rounding=outcome.rounding,
         history=tuple(outcome.trainer.state.log_history),
         validation=_scores(outcome.validation, parts[1]),
+        linear=None if stack is None else stack.scorer,
     )
+
+
+def _stack(
+    config: RunConfig,
+    documents: tuple[Sequence[Document], Sequence[Document]],
+    labels: LabelMap,
+    distillation: Distillation | None,
+    reporter: Reporter,
+) -> Stack | None:
+    """Fit the linear model beneath, where one is asked for."""
+    if not config.stacked:
+        return None
+    if distillation is not None:
+        raise InputError(
+            "A student learns from its teacher alone, without a linear model beneath.",
+            found="stacked: true in a distillation",
+            fix="Set stacked to false; a stacked bundle may well be the teacher.",
+        )
+    return fit_stack(config, *documents, labels, reporter)
 
 
 def _adapt(

@@ -38,7 +38,7 @@ from longform.training.observation import PREPARING
 from longform.training.quantization import settle_quantization
 from longform.training.trainer import HeadModel, LongTextTrainer
 from longform.training.vectors import VectorStore, default_cache_folder
-from longform.types import SegmentedDocument, Targets
+from longform.types import Floats, SegmentedDocument, Targets
 
 _SEGMENTS_PER_STEP = 8
 """Segments drawn per document and step when a pretrained encoder is fine-tuned."""
@@ -50,11 +50,16 @@ OpenEncoder = Callable[[LongTextClassifier, str, str], Backend]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Training or validation documents, segmented, with their class numbers and ids."""
+    """Training or validation documents, segmented, with their class numbers and ids.
+
+    Attributes:
+        linear_logits: float32 `[docs, classes]` of the linear model beneath; None without one.
+    """
 
     documents: list[SegmentedDocument]
     labels: Targets
     ids: list[str]
+    linear_logits: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +124,12 @@ class Run:
         return self._trainer(
             self.model,
             train,
-            train_dataset=SegmentDataset(train.documents, train.labels, limit, self.config.seed),
-            eval_dataset=SegmentDataset(validation.documents, validation.labels),
+            train_dataset=SegmentDataset(
+                train.documents, train.labels, limit, self.config.seed, train.linear_logits
+            ),
+            eval_dataset=SegmentDataset(
+                validation.documents, validation.labels, linear_logits=validation.linear_logits
+            ),
             data_collator=SegmentCollator(self.segmenter.tokenizer.pad_id),
         )
 
@@ -151,7 +160,12 @@ class Run:
         joined = torch.from_numpy(np.concatenate(sample))
         self.model.head.standardize(joined.mean(dim=0), joined.std(dim=0))
         train, validation = (
-            VectorDataset(rows, [document.positions for document in part.documents], part.labels)
+            VectorDataset(
+                rows,
+                [document.positions for document in part.documents],
+                part.labels,
+                part.linear_logits,
+            )
             for rows, part in zip(vectors, parts, strict=True)
         )
         return self._trainer(

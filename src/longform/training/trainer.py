@@ -75,9 +75,12 @@ class HeadModel(nn.Module):
         segment_mask: Tensor,
         segment_positions: Tensor,
         labels: Tensor | None = None,
+        linear_logits: Tensor | None = None,
     ) -> SequenceClassifierOutput:
         """Score documents; shapes as in `Head.forward`. The loss is the Trainer's."""
         logits = self.head(segment_vectors, segment_mask, segment_positions)
+        if linear_logits is not None:
+            logits = logits + linear_logits
         loss = None if labels is None else mean_loss(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
