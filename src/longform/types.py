@@ -21,6 +21,8 @@ one label; bool `[docs, classes]`, whether it has each label, where it may have 
 POSITION_FEATURES = 4
 """Numbers that tell a head where a segment stands: index, relative start, relative end, part."""
 
+LENGTH_BUCKETS = (512, 2_048, 4_096)
+"""Upper ends, in tokens, of the length buckets; the last bucket is open."""
 
 UNKNOWN_SHARE = 0.2
 """Share of unknown tokens above which an answer comes with a warning."""
@@ -202,7 +204,8 @@ class Prediction:
 
     Attributes:
         id: The document's id.
-        label: The label with the highest score.
+        label: The label with the highest score, or the cheapest one where the bundle knows what
+            mistakes cost.
         score: Its probability.
         scores: All labels, highest score first.
         coverage: How much of the document the answer rests on.
@@ -210,6 +213,12 @@ class Prediction:
         labels: Where a document may have several labels: those whose score reaches their
             threshold, highest score first, possibly none. Otherwise None.
         exit: Of a cascade: which of its models answered, and why.
+        calibrated: Whether the scores were fitted on documents that the model had not seen.
+        abstained: Whether the model is too unsure for its answer to be used: `label` is its best
+            guess, and a person should look.
+        prediction_set: Labels, highest score first, among which the true one is with the
+            probability that the bundle states; where a document may have several labels, all true
+            ones. None where the bundle has no such sets.
     """
 
     id: str
@@ -220,6 +229,9 @@ class Prediction:
     evidence: tuple[Evidence, ...] | None = None
     labels: tuple[LabelScore, ...] | None = None
     exit: Exit | None = None
+    calibrated: bool = False
+    abstained: bool = False
+    prediction_set: tuple[str, ...] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

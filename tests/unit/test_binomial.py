@@ -11,6 +11,7 @@ from longform.decision.binomial import (
     binomial_cdf,
     binomial_sf,
     lower_bound,
+    most_successes,
     rate_interval,
     upper_bound,
 )
@@ -96,6 +97,15 @@ def test_a_bound_is_where_the_tail_meets_the_level(data):
     assert successes / trials <= bound <= 1.0
     assert binomial_cdf(successes, trials, bound) == pytest.approx(1 - confidence, abs=1e-6)
     assert lower_bound(trials - successes, trials, confidence) == pytest.approx(1 - bound)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 400), st.floats(0.001, 0.9), st.floats(0.001, 0.5))
+def test_the_most_successes_are_the_last_that_the_level_allows(trials, probability, level):
+    most = most_successes(trials, probability, level)
+
+    assert binomial_cdf(most, trials, probability) <= level * (1 + 1e-9)
+    assert binomial_cdf(most + 1, trials, probability) > level * (1 - 1e-9)
 
 
 def test_nothing_observed_says_nothing():

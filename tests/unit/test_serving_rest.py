@@ -62,7 +62,8 @@ def test_the_reply_has_the_fixed_shape(serve):
     content = reply.json()
     assert content["model"] == {"name": "demo", "version": "1", "digest": "d" * 64}
     first, second = content["predictions"]
-    assert set(first) == {"label", "score", "scores", "coverage"}
+    always = {"label", "score", "scores", "coverage", "calibrated", "abstained"}
+    assert set(first) == always
     assert first["label"] == "judgment"
     assert [entry["label"] for entry in first["scores"]] == ["judgment", "contract", "news"]
     assert first["coverage"] == {

@@ -183,7 +183,11 @@ def encoded(answer: Prediction, *, text_pair: bool = False, top_k: int | None = 
 
 def test_only_what_says_something_is_in_a_reply():
     stretch = Evidence(3, 1, 4, -0.25, "b", part=1)
-    assert set(encoded(prediction())) == {"label", "score", "scores", "coverage"}
+    always = {"label", "score", "scores", "coverage", "calibrated", "abstained"}
+    assert set(encoded(prediction())) == always
+    sets = encoded(prediction(calibrated=True, abstained=True, prediction_set=("b", "a")))
+    assert (sets["calibrated"], sets["abstained"]) == (True, True)
+    assert sets["prediction_set"] == ["b", "a"]
     assert encoded(prediction(evidence=()))["evidence"] == []
     (single,) = encoded(prediction(evidence=(stretch,)))["evidence"]
     assert single == {"segment": 3, "start": 1, "end": 4, "score": -0.25, "label": "b"}

@@ -54,7 +54,8 @@ def test_the_answer_is_told_as_it_forms_and_ends_with_the_reply_of_predict(clien
     assert {content["index"] for content in progress} == {0}
     used = [content["prediction"]["coverage"]["segments_used"] for content in progress]
     assert used == sorted(used)
-    assert set(progress[0]["prediction"]) == {"label", "score", "scores", "coverage"}
+    always = {"label", "score", "scores", "coverage", "calibrated", "abstained"}
+    assert set(progress[0]["prediction"]) == always
     final = told[-1][1]
     assert final["predictions"][0]["score"] == pytest.approx(expected_score("甲" * 100))
     assert len(final["predictions"][0]["scores"]) == 1

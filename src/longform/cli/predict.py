@@ -135,7 +135,7 @@ def _check_usage(texts: list[str] | None, input_: Path | None, output: Path | No
 def _as_dict(prediction: Prediction, top_k: int | None, *, pair: bool) -> dict[str, Any]:
     content = asdict(prediction)
     content["scores"] = content["scores"][:top_k]
-    for name in ("evidence", "labels"):
+    for name in ("evidence", "labels", "prediction_set"):
         if content[name] is None:
             del content[name]
     if not pair:
@@ -155,6 +155,10 @@ def _print(prediction: Prediction, top_k: int | None) -> None:
         f"({coverage.tokens_used:,} of {coverage.tokens_total:,} tokens read, "
         f"{coverage.segments_used} segments)"
     )
+    if prediction.abstained:
+        typer.echo("  ? too unsure to be used: this is the best guess, a person should look")
+    if prediction.prediction_set is not None and len(prediction.prediction_set) > 1:
+        typer.echo(f"  not ruled out: {', '.join(prediction.prediction_set)}")
     for warning in prediction.warnings:
         typer.echo(f"  ! {warning}")
     given = prediction.labels if prediction.labels is not None else prediction.scores[:1]

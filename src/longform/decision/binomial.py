@@ -65,6 +65,25 @@ def binomial_cdf(successes: int, trials: int, probability: float) -> float:
     return _lower_tail(_log_coefficients(trials, successes), trials, probability)
 
 
+def most_successes(trials: int, probability: float, level: float) -> int:
+    """Return the largest count with P(Bin(trials, probability) <= count) <= level; -1 for none.
+
+    Args:
+        trials: Number of independent trials, at least 0.
+        probability: Of one success, between 0 and 1, ends excluded.
+        level: From 0 to 1.
+    """
+    _check(trials, level)
+    log_odds = math.log(probability) - math.log1p(-probability)
+    log_term = trials * math.log1p(-probability)
+    total, count = math.exp(log_term), 0
+    while count < trials and total <= level:
+        log_term += math.log(trials - count) - math.log(count + 1) + log_odds
+        count += 1
+        total += math.exp(log_term)
+    return count - 1 if total > level else count
+
+
 def binomial_sf(successes: int, trials: int, probability: float) -> float:
     """Return P(Bin(trials, probability) >= successes), from 0 to 1: the other tail.
 

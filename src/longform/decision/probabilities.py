@@ -8,13 +8,17 @@ from numpy.typing import NDArray
 from longform.errors import LongformError
 from longform.types import Floats
 
+Temperature = float | NDArray[np.float64]
+"""One for all documents, or float64 `[docs]`."""
 
-def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+
+def softmax(logits: Floats, temperature: Temperature = 1.0) -> Floats:
     """Return probabilities that sum to 1 along the last axis.
 
     Args:
         logits: float32 `[docs, classes]`.
-        temperature: Divides the logits; above 1 it makes the answers less certain.
+        temperature: Divides the logits; above 1 it makes the answers less certain. One number, or
+            one for each document.
 
     Raises:
         LongformError: A logit is NaN or infinite.
@@ -25,12 +29,13 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     return probabilities.astype(np.float32)
 
 
-def sigmoid(logits: Floats, temperature: float = 1.0) -> Floats:
+def sigmoid(logits: Floats, temperature: Temperature = 1.0) -> Floats:
     """Return a probability for each logit by itself.
 
     Args:
         logits: float32 `[docs, classes]`.
-        temperature: Divides the logits; above 1 it makes the answers less certain.
+        temperature: Divides the logits; above 1 it makes the answers less certain. One number, or
+            one for each document.
 
     Raises:
         LongformError: A logit is NaN or infinite.
@@ -42,7 +47,7 @@ def sigmoid(logits: Floats, temperature: float = 1.0) -> Floats:
     return probabilities
 
 
-def _scale(logits: Floats, temperature: float) -> NDArray[np.float64]:
+def _scale(logits: Floats, temperature: Temperature) -> NDArray[np.float64]:
     if not np.isfinite(logits).all():
         rows = sorted({int(row) for row in np.argwhere(~np.isfinite(logits))[:, 0]})
         raise LongformError(
@@ -50,4 +55,5 @@ def _scale(logits: Floats, temperature: float) -> NDArray[np.float64]:
             found=f"NaN or infinity for document {rows[0]} of the batch ({len(rows)} in all)",
             fix="Run with another backend, and check the bundle with 'longform inspect'.",
         )
-    return np.asarray(logits, dtype=np.float64) / temperature
+    scaled: NDArray[np.float64] = np.asarray(logits, np.float64) / np.reshape(temperature, (-1, 1))
+    return scaled

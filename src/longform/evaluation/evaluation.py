@@ -14,9 +14,16 @@ import numpy as np
 from longform.data.labels import LabelMap
 from longform.errors import InputError
 from longform.evaluation import metrics
+from longform.evaluation.confidence import (
+    ConfidenceFigures,
+    measure_confidence,
+    sureness,
+    uncalibrated,
+)
 from longform.evaluation.coverage import CoverageTotals
 from longform.evaluation.intervals import wilson_interval
 from longform.evaluation.mistakes import Mistake, WorstMistakes, choose_passages
+from longform.evaluation.reliability import CalibrationError, calibration_error
 from longform.inference.scorer import Scores
 from longform.reporting import Reporter
 from longform.types import Booleans, Coverage, Document, Floats, Integers, Targets
@@ -61,6 +68,8 @@ class Evaluation:
         bundle_name: Name of the bundle's folder.
         bundle_digest: SHA-256 that stands for the bundle.
         data: What the documents are called, for example the name of their file.
+        confidence: What its calibration is worth here; None where the bundle has none.
+        uncalibrated: float32 `[docs, classes]`, the probabilities as they were before it, or None.
         created: When it was measured.
     """
 
@@ -76,6 +85,8 @@ class Evaluation:
     bundle_name: str
     bundle_digest: str
     data: str = ""
+    confidence: ConfidenceFigures | None = None
+    uncalibrated: Floats | None = None
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -100,10 +111,7 @@ class Evaluation:
         With one label a document, its label is the decision; with several, each class is one, to
         give it or not.
         """
-        if not self.is_multi_label:
-            return self.probabilities[np.arange(self.documents), self.predicted], self.right
-        sure = np.where(self.predicted, self.probabilities, 1.0 - self.probabilities)
-        return sure.ravel().astype(np.float32), (self.labels == self.predicted).ravel()
+        return sureness(self.probabilities, self.predicted, self.labels)
 
     @cached_property
     def accuracy(self) -> float:
@@ -165,6 +173,19 @@ class Evaluation:
         return metrics.calibration(scores.tolist(), right.tolist())
 
     @cached_property
+    def calibration_before(self) -> list[metrics.CalibrationBin]:
+        """The bins of the scores as they were before the bundle was calibrated; empty if never."""
+        if self.uncalibrated is None:
+            return []
+        scores, right = sureness(self.uncalibrated, self.predicted, self.labels)
+        return metrics.calibration(scores.tolist(), right.tolist())[1]
+
+    @cached_property
+    def calibration_error(self) -> CalibrationError:
+        """Expected calibration error without what chance adds to it, with its interval."""
+        return calibration_error(*self.decisions)
+
+    @cached_property
     def confusion(self) -> Integers:
         """Number of documents, int64 `[true class, predicted class]`; with one label a document."""
         return metrics.confusion_matrix(self.labels, self.predicted, len(self.label_names))
@@ -218,7 +239,12 @@ class Evaluation:
             "coverage": self.coverage.as_dict(),
             "per_class": [asdict(scores) for scores in self.per_class],
             "by_length": [asdict(scores) for scores in self.by_length],
-            "calibration": {"error": error, "bins": [asdict(item) for item in bins]},
+            "calibration": {
+                "error": error,
+                "bins": [asdict(item) for item in bins],
+                "debiased": asdict(self.calibration_error),
+            },
+            "confidence": None if self.confidence is None else self.confidence.as_json(),
             "confusions": [
                 {"label": label, "predicted": predicted, "documents": count}
                 for label, predicted, count in self.confusions()
@@ -265,12 +291,13 @@ def evaluate(
     )
     judged = _judge(predictor, answers, len(documents), reporter)
     ranked = judged.worst.most_certain_first()
+    tokens = np.array([item.tokens_total for item in judged.coverages], dtype=np.int64)
     return Evaluation(
         label_names=label_map.names,
         labels=labels,
-        predicted=rule.decide(judged.logits),
-        probabilities=rule.probabilities(judged.logits),
-        tokens=np.array([item.tokens_total for item in judged.coverages], dtype=np.int64),
+        predicted=rule.decide(judged.logits, tokens),
+        probabilities=rule.probabilities(judged.logits, tokens),
+        tokens=tokens,
         coverage=CoverageTotals.from_coverages(judged.coverages),
         mistakes=tuple(
             _explain(predictor, ranked, reporter) if explain else (first for first, _ in ranked)
@@ -280,6 +307,10 @@ def evaluate(
         bundle_name=predictor.bundle.folder.name,
         bundle_digest=predictor.bundle.digest,
         data=data,
+        confidence=measure_confidence(rule, judged.logits, labels, tokens)
+        if rule.calibrated
+        else None,
+        uncalibrated=uncalibrated(rule, judged.logits) if rule.calibrated else None,
     )
 
 

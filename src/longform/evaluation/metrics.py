@@ -9,10 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from longform.types import Booleans, Floats, Integers, Targets
-
-LENGTH_BUCKETS = (512, 2_048, 4_096)
-"""Upper ends, in tokens, of the length buckets; the last bucket is open."""
+from longform.types import LENGTH_BUCKETS, Booleans, Floats, Integers, Targets
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ import numpy as np
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
 from longform.errors import ParityError
-from longform.evaluation.metrics import LENGTH_BUCKETS, accuracy, macro_f1
+from longform.evaluation.metrics import accuracy, macro_f1
 from longform.export.shape_grid import ShapeGrid
 from longform.inference.golden import logit_tolerance
 from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import Scorer
 from longform.text.segmenter import Segmenter
-from longform.types import Booleans, Document, Floats, Targets
+from longform.types import LENGTH_BUCKETS, Booleans, Document, Floats, Targets
 
 DEFAULT_TOKENS = 30_000
 """Tokens of validation text compared when the user names no number of documents."""

@@ -17,13 +17,15 @@ from typing import Any
 from longform.bundle import file_digest
 from longform.config import DataSettings
 from longform.data.readers import DocumentReader
+from longform.decision.rule import DecisionRule
 from longform.errors import InputError
 from longform.inference.predictor import Predictor
 from longform.reporting import Reporter
 from longform.types import Prediction
 
 CSV_COLUMNS = ("id", "label", "score", "tokens_total", "tokens_used", "truncated", "error")
-"""Where a document may have several labels, `labels` follows, those given joined by `|`."""
+"""Where a document may have several labels, `labels` follows, those given joined by `|`; where the
+bundle was calibrated, `abstained`, and `prediction_set` where it has sets, joined alike."""
 _READ_BY = {"text_column", "text_pair_column", "encoding", "encoding_errors"}
 _AS_WRITTEN = DataSettings()
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -132,8 +134,7 @@ class _Job:
             reporter.track("Predicting", total) as advance,
         ):
             if self.form == "csv" and self.partial.stat().st_size == 0:
-                labels = ("labels",) if predictor.rule.is_multi_label else ()
-                file.write(_csv_row((*CSV_COLUMNS, *labels)))
+                file.write(_csv_row((*CSV_COLUMNS, *_further_columns(predictor.rule))))
             advance(done)
             for documents, scores in predictor.iterate_scores(islice(iter(reader), done, None)):
                 predictions = predictor.decide(documents, scores)
@@ -170,7 +171,7 @@ class _Line:
         content = asdict(self.prediction)
         content["scores"] = content["scores"][: self.top_k]
         del content["evidence"]
-        for name in ("labels", "exit"):
+        for name in ("labels", "exit", "prediction_set"):
             if content[name] is None:
                 del content[name]
         return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
@@ -189,6 +190,20 @@ class _Line:
         yield ""
         if self.prediction.labels is not None:
             yield "|".join(entry.label for entry in self.prediction.labels)
+        if self.prediction.calibrated:
+            yield "true" if self.prediction.abstained else "false"
+        if self.prediction.prediction_set is not None:
+            yield "|".join(self.prediction.prediction_set)
+
+
+def _further_columns(rule: DecisionRule) -> Iterator[str]:
+    """Name the columns of a csv that not every bundle has."""
+    if rule.is_multi_label:
+        yield "labels"
+    if rule.calibrated:
+        yield "abstained"
+    if rule.label_sets is not None:
+        yield "prediction_set"
 
 
 def _form(target: Path) -> str:

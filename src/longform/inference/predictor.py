@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from longform.backends.base import Backend, BackendInfo, DeviceState
 from longform.backends.choice import open_backend, shape_plan
 from longform.bundle import GOLDEN_FILE, Bundle, load_bundle
-from longform.decision.rule import DecisionRule
+from longform.decision.rule import Decision, DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
 from longform.inference.linear import LinearScorer, open_stacked, require_runtime
 from longform.inference.neural import NeuralScorer
@@ -28,7 +30,6 @@ from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
 from longform.types import (
-    Booleans,
     Coverage,
     Document,
     Floats,
@@ -118,13 +119,11 @@ class Predictor:
             scores: Their logits and coverage.
             raw_scores: Give logits as scores. Labels are decided by probabilities either way.
         """
-        probabilities = self.rule.probabilities(scores.logits)
-        shown = scores.logits if raw_scores else probabilities
-        chosen = self.rule.chosen(probabilities) if self.rule.is_multi_label else None
+        tokens = np.array([item.tokens_total for item in scores.coverage], dtype=np.int64)
+        decision = self.rule.judge(scores.logits, tokens)
+        shown = scores.logits if raw_scores else decision.probabilities
         predictions = [
-            self._prediction(
-                document.id, shown[row], coverage, None if chosen is None else chosen[row]
-            )
+            self._prediction(document.id, row, shown[row], decision, coverage)
             for row, (document, coverage) in enumerate(zip(documents, scores.coverage, strict=True))
         ]
         if scores.exits is None:
@@ -231,19 +230,28 @@ class Predictor:
         self.close()
 
     def _prediction(
-        self, identity: str, probabilities: Floats, coverage: Coverage, chosen: Booleans | None
+        self, identity: str, row: int, shown: Floats, decision: Decision, coverage: Coverage
     ) -> Prediction:
-        order = (-probabilities).argsort(kind="stable")
-        scores = tuple(
-            LabelScore(self.labels[index], float(probabilities[index])) for index in order
+        order = (-shown).argsort(kind="stable")
+        scores = {index: LabelScore(self.labels[index], float(shown[index])) for index in order}
+        # Of labels that score the same, the first; what mistakes cost may name another.
+        best = order[0] if self.rule.costs is None else int(decision.best[row])
+        chosen, members = decision.chosen, decision.members
+        return Prediction(
+            identity,
+            scores[best].label,
+            scores[best].score,
+            tuple(scores.values()),
+            coverage,
+            labels=None
+            if chosen is None
+            else tuple(score for index, score in scores.items() if chosen[row, index]),
+            calibrated=self.rule.calibrated,
+            abstained=bool(decision.abstained[row]),
+            prediction_set=None
+            if members is None
+            else tuple(self.labels[index] for index in order if members[row, index]),
         )
-        labels = None
-        if chosen is not None:
-            labels = tuple(
-                score for index, score in zip(order, scores, strict=True) if chosen[index]
-            )
-        first = scores[0]
-        return Prediction(identity, first.label, first.score, scores, coverage, labels=labels)
 
 
 def load(

@@ -46,6 +46,9 @@ class ClassifiedReply(BaseModel):
     probs: list[FiniteFloat]
     num_classes: int
     coverage: CoverageReply
+    calibrated: bool = False
+    abstained: bool = False
+    prediction_set: list[str] | None = None
 
 
 class UsageReply(BaseModel):
@@ -58,7 +61,10 @@ class UsageReply(BaseModel):
 
 
 class ClassifyReply(BaseModel):
-    """The answers in the order sent; `coverage` is an addition to vLLM's shape."""
+    """The answers in the order sent.
+
+    `coverage`, `calibrated`, `abstained` and `prediction_set` are additions to vLLM's shape.
+    """
 
     id: str
     object: Literal["list"] = "list"
@@ -102,7 +108,9 @@ def add_classify(app: FastAPI, desk: AnswerDesk) -> None:
             ],
             usage=UsageReply(prompt_tokens=used, total_tokens=used),
         )
-        return json_reply(reply.model_dump_json())
+        has_sets = any(prediction.prediction_set is not None for prediction in predictions)
+        absent = None if has_sets else {"data": {"__all__": {"prediction_set"}}}
+        return json_reply(reply.model_dump_json(exclude=absent))
 
 
 def _classified(index: int, prediction: Prediction, labels: tuple[str, ...]) -> ClassifiedReply:
@@ -113,4 +121,9 @@ def _classified(index: int, prediction: Prediction, labels: tuple[str, ...]) -> 
         probs=[probabilities[label] for label in labels],
         num_classes=len(labels),
         coverage=CoverageReply(**prediction.coverage.as_dict()),
+        calibrated=prediction.calibrated,
+        abstained=prediction.abstained,
+        prediction_set=None
+        if prediction.prediction_set is None
+        else list(prediction.prediction_set),
     )

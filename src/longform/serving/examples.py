@@ -21,7 +21,7 @@ _COVERAGE = {
 
 
 def _reply(**prediction: Any) -> dict[str, Any]:
-    answer = {**prediction, "coverage": prediction.get("coverage", _COVERAGE)}
+    answer = {"coverage": _COVERAGE, "calibrated": False, "abstained": False, **prediction}
     return {"value": {"model": _MODEL, "predictions": [answer], "timing_ms": _TIMING}}
 
 
@@ -48,6 +48,14 @@ REPLIES: dict[str, dict[str, Any]] = {
         label="contract",
         score=0.97,
         scores=[{"label": "contract", "score": 0.97}, {"label": "news", "score": 0.03}],
+    ),
+    "calibrated, and too unsure": _reply(
+        label="contract",
+        score=0.54,
+        scores=[{"label": "contract", "score": 0.54}, {"label": "news", "score": 0.44}],
+        calibrated=True,
+        abstained=True,
+        prediction_set=["contract", "news"],
     ),
     "several labels": _reply(
         label="injury",

@@ -105,5 +105,7 @@ class Classifier:
                 label=stretch.label,
                 part=stretch.part,
             )
+        event.calibrated, event.abstained = outcome.calibrated, outcome.abstained
+        event.prediction_set.extend(outcome.prediction_set or ())
         event.warnings.extend(outcome.warnings)
         return event

@@ -192,6 +192,9 @@ CLASSIFIER = Protocol(
             "string error = 10",
             "string model = 11",
             "string version = 12",
+            "bool calibrated = 13",
+            "bool abstained = 14",
+            "repeated string prediction_set = 15",
         ),
     },
 )

@@ -67,6 +67,11 @@ class PredictionReply(BaseModel):
     their threshold, the highest first, possibly none. The scores then do not sum to 1. `warnings`
     is there only where something makes an answer of the reply doubtful, `exit` only in answers of
     a cascade.
+
+    `calibrated` tells whether the scores were fitted on documents that the model had not seen.
+    `abstained`: the model is too unsure for its answer to be used, and `label` is its best guess.
+    `prediction_set` is there only where the bundle was calibrated to give it: the labels that
+    cannot be ruled out, the likeliest first.
     """
 
     label: str
@@ -76,6 +81,9 @@ class PredictionReply(BaseModel):
     coverage: CoverageReply
     evidence: list[EvidenceReply] | None = None
     exit: ExitReply | None = None
+    calibrated: bool = False
+    abstained: bool = False
+    prediction_set: list[str] | None = None
     warnings: list[str] = []
 
 
@@ -117,9 +125,10 @@ class PredictReply(BaseModel):
     def encode(self) -> str:
         """Return the JSON, without the keys that say nothing of such a request to such a model.
 
-        Left out are `evidence` that was not asked for, `labels` of a model of one label, `exit` of
-        a model that is no cascade, the `part` of single texts, and `warnings` when there are none.
-        All predictions of one reply are alike in this.
+        Left out are `evidence` that was not asked for, `labels` of a model of one label, the
+        `prediction_set` of a model without, `exit` of a model that is no cascade, the `part` of
+        single texts, and `warnings` when there are none. All predictions of one reply are alike in
+        this.
         """
         answered = [item for item in self.predictions if isinstance(item, PredictionReply)]
         left_out: dict[str, Any] = {}
@@ -132,7 +141,8 @@ class PredictReply(BaseModel):
 
 def absent_keys(prediction: PredictionReply) -> dict[str, Any]:
     """Return the keys that say nothing of such a prediction, for `exclude`."""
-    absent = {name for name in ("labels", "evidence", "exit") if getattr(prediction, name) is None}
+    optional = ("labels", "evidence", "exit", "prediction_set")
+    absent = {name for name in optional if getattr(prediction, name) is None}
     left_out: dict[str, Any] = dict.fromkeys(absent, True)
     if any(stretch.part is None for stretch in prediction.evidence or ()):
         left_out["evidence"] = {"__all__": {"part": True}}
@@ -235,6 +245,11 @@ def build_prediction(
             for stretch in evidence
         ],
         exit=None if prediction.exit is None else ExitReply(**asdict(prediction.exit)),
+        calibrated=prediction.calibrated,
+        abstained=prediction.abstained,
+        prediction_set=None
+        if prediction.prediction_set is None
+        else list(prediction.prediction_set),
         warnings=list(prediction.warnings),
     )
 

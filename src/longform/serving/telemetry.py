@@ -109,6 +109,7 @@ class Telemetry(ServiceWatcher):
         for label in labels:
             self._predictions.remove(*address, label)
         self._confidence.remove(*address)
+        self._abstained.remove(*address)
 
     def render(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
@@ -159,6 +160,11 @@ class Telemetry(ServiceWatcher):
             "longform_truncated",
             "Documents of which the model did not read the whole, by the reason.",
             ["model", "reason"],
+        )
+        self._abstained = self._counter(
+            "longform_abstained",
+            "Documents whose answer was too unsure to be used.",
+            ["model", "version"],
         )
         self._unanswered = self._counter(
             "longform_unanswered", "Documents that could not be read.", model
@@ -212,6 +218,8 @@ class Telemetry(ServiceWatcher):
         self._predictions.labels(service.name, service.version, prediction.label).inc()
         if 0 <= prediction.score <= 1:
             self._confidence.labels(service.name, service.version).observe(prediction.score)
+        if prediction.abstained:
+            self._abstained.labels(service.name, service.version).inc()
         if coverage.truncated:
             self._truncated.labels(service.name, coverage.reason or "unknown").inc()
 

@@ -33,10 +33,19 @@ export function summary(prediction) {
   const given = prediction.labels || [prediction];
   const labels = given.map(({ label, score }) => `${label}, ${percent(score)}`).join("; ");
   const read = prediction.coverage.truncated ? words().coverageCut : words().coverageWhole;
-  return `${labels || words().noneGiven}. ${read}`;
+  const unsure = prediction.abstained ? ` ${words().abstained}` : "";
+  return `${labels || words().noneGiven}.${unsure} ${read}`;
+}
+
+function showDoubt({ abstained, prediction_set: possible = [] }) {
+  const said = abstained ? [words().abstained] : [];
+  if (possible.length > 1) said.push(words().possible(possible));
+  part("doubt").hidden = said.length === 0;
+  part("doubt").textContent = said.join(" ");
 }
 
 function showLabels(prediction) {
+  showDoubt(prediction);
   const given = prediction.labels;
   const isEmpty = given !== undefined && given.length === 0;
   part("one-label").hidden = given !== undefined;
@@ -77,7 +86,7 @@ function showCoverage({ coverage, warnings = [] }) {
 
 function showScores(prediction, thresholds) {
   const scores = prediction.scores;
-  const given = new Set((prediction.labels || [scores[0]]).map(({ label }) => label));
+  const given = new Set((prediction.labels || [prediction]).map(({ label }) => label));
   // No label that is given is folded away.
   const lastGiven = scores.findLastIndex(({ label }) => given.has(label));
   const few = Math.max(SHOWN_LABELS, lastGiven + 1);

@@ -60,7 +60,8 @@ async function classifyRow({ file, item, button, said, detail }, model, open) {
     const read = coverage.truncated
       ? `⚠ ${words().coverageCut}: ${percent(coverage.tokens_used / coverage.tokens_total)}`
       : words().coverageWhole;
-    detail.textContent = `${percent(prediction.score)} · ${read}`;
+    const unsure = prediction.abstained ? ` · ${words().abstainedShort}` : "";
+    detail.textContent = `${percent(prediction.score)} · ${read}${unsure}`;
     item.className = coverage.truncated ? "cut" : "";
     button.disabled = false;
     button.addEventListener("click", () => open(reply, text, file.name));

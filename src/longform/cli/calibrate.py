@@ -1,0 +1,182 @@
+"""`longform calibrate`: scores that mean what they say, and "I don't know" where it is due."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from longform.cli.arguments import (
+    AsJson,
+    BackendName,
+    BundleFolder,
+    Encoding,
+    EncodingErrors,
+    LabelColumn,
+    LabelSeparator,
+    TextColumn,
+    TextPairColumn,
+    data_settings,
+    open_predictor,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from longform.bundle import Bundle
+    from longform.cli.calibration_run import CalibrationRun
+    from longform.decision.fitting import CalibrationRequest
+
+
+def calibrate(  # noqa: PLR0913 - one argument for each flag
+    bundle: BundleFolder,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Labelled documents that the model was not trained on, drawn as those to come. "
+            "A quarter scales, nearly half finds the bounds, the rest tests."
+        ),
+    ],
+    coverage: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.999,
+            help="Probability with which the set of labels holds the true one; 0 makes no sets.",
+        ),
+    ] = 0.95,
+    class_conditional: Annotated[
+        bool,
+        typer.Option("--class-conditional", help="Promise the coverage within each class."),
+    ] = False,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0001,
+            max=0.9,
+            help="Answer only where at most this share of the answers is wrong, 0.01 for instance.",
+            show_default="answer everything",
+        ),
+    ] = None,
+    min_coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.999,
+            help="Or answer this share of the documents, the surest ones.",
+            show_default="all",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float,
+        typer.Option(min=0.5, max=0.9999, help="With which the bound of --max-error is to hold."),
+    ] = 0.95,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            help="What mistakes cost, csv or json: true labels by answers, and 'reject'.",
+            show_default="all the same",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the division of the documents.")] = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML report of the testing part to this file.")
+    ] = None,
+    backend: BackendName = "auto",
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    text_pair_column: TextPairColumn = None,
+    label_separator: LabelSeparator = None,
+    encoding: Encoding = None,
+    encoding_errors: EncodingErrors = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit temperature, label sets and the threshold of not answering; write them into the bundle.
+
+    Every figure that is shown and stored is of documents that nothing was fitted on.
+    """
+    from longform.bundle import load_bundle
+    from longform.cli.calibration_run import calibrate_bundle
+    from longform.cli.calibration_summary import print_calibration
+    from longform.data.readers import read_documents
+    from longform.reporting import ConsoleReporter
+
+    reporter = ConsoleReporter()
+    opened = load_bundle(bundle)
+    request = _request(
+        opened, coverage, class_conditional, max_error, min_coverage, (confidence, seed), costs
+    )
+    _check_report(bundle, report)
+    settings = data_settings(
+        opened,
+        text_column=text_column,
+        label_column=label_column,
+        text_pair_column=text_pair_column,
+        label_separator=label_separator,
+        encoding=encoding,
+        encoding_errors=encoding_errors,
+    )
+    result = read_documents(data, settings)
+    reporter.say(result.report.summary())
+    with open_predictor(opened, backend, reporter) as predictor:
+        run = calibrate_bundle(predictor, bundle, data, result.documents, request, reporter)
+    if report is not None:
+        run.write_report(report)
+        reporter.say(f"Report of the testing part: {report}")
+    if as_json:
+        print_json(_as_json(bundle, run))
+        return
+    print_calibration(run)
+    typer.echo(f"Done: {bundle} decides so from now on; its digest has changed.")
+    typer.echo(f"Next: longform evaluate {bundle} --data OTHER_DOCUMENTS")
+
+
+def _request(
+    opened: Bundle,
+    coverage: float,
+    class_conditional: bool,
+    max_error: float | None,
+    min_coverage: float | None,
+    test: tuple[float, int],
+    costs: Path | None,
+) -> CalibrationRequest:
+    from longform.decision.costs import read_costs
+    from longform.decision.fitting import CalibrationRequest
+    from longform.errors import InputError
+
+    if max_error is not None and min_coverage is not None:
+        raise InputError(
+            "A threshold keeps to an error, or to a share of answers, and not to both.",
+            found=f"--max-error {max_error:g} and --min-coverage {min_coverage:g}",
+            fix="Give one of them; the other is measured and shown.",
+        )
+    if class_conditional and not coverage:
+        raise InputError(
+            "A coverage within each class is one of label sets.",
+            found="--class-conditional with --coverage 0",
+            fix="Give a --coverage such as 0.95, or leave --class-conditional out.",
+        )
+    return CalibrationRequest(
+        coverage=coverage or None,
+        class_conditional=class_conditional,
+        max_error=max_error,
+        min_coverage=min_coverage,
+        confidence=test[0],
+        costs=None if costs is None else read_costs(costs, opened.description.labels),
+        seed=test[1],
+    )
+
+
+def _check_report(bundle: Path, report: Path | None) -> None:
+    from longform.errors import InputError
+
+    if report is not None and report.resolve().is_relative_to(bundle.resolve()):
+        raise InputError(
+            "The report of a calibration stands outside the bundle: it quotes documents.",
+            found=f"{report}",
+            fix="Choose another file.",
+        )
+
+
+def _as_json(bundle: Path, run: CalibrationRun) -> dict[str, Any]:
+    return {"bundle": str(bundle), "digest": run.digest, "decision": run.decision}
