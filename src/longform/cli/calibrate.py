@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,60 +29,70 @@ if TYPE_CHECKING:
     from longform.decision.fitting import CalibrationRequest
 
 
+DataFile = Annotated[
+    Path,
+    typer.Option(
+        help="Labelled documents that the model was not trained on, drawn as those to come. "
+        "A quarter scales, nearly half finds the bounds, the rest tests."
+    ),
+]
+Coverage = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=0.999,
+        help="Probability with which the set of labels holds the true one; 0 makes no sets.",
+    ),
+]
+ClassConditional = Annotated[
+    bool, typer.Option("--class-conditional", help="Promise the coverage within each class.")
+]
+MaxError = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0001,
+        max=0.9,
+        help="Answer only where at most this share of the answers is wrong, 0.01 for instance.",
+        show_default="answer everything",
+    ),
+]
+MinCoverage = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        max=0.999,
+        help="Or answer this share of the documents, the surest ones.",
+        show_default="all",
+    ),
+]
+Confidence = Annotated[
+    float,
+    typer.Option(min=0.5, max=0.9999, help="With which the bound of --max-error is to hold."),
+]
+CostsFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="What mistakes cost, csv or json: true labels by answers, and 'reject'.",
+        show_default="all the same",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of the division of the documents.")]
+Report = Annotated[
+    Path | None, typer.Option(help="Write an HTML report of the testing part to this file.")
+]
+
+
 def calibrate(  # noqa: PLR0913 - one argument for each flag
     bundle: BundleFolder,
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Labelled documents that the model was not trained on, drawn as those to come. "
-            "A quarter scales, nearly half finds the bounds, the rest tests."
-        ),
-    ],
-    coverage: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=0.999,
-            help="Probability with which the set of labels holds the true one; 0 makes no sets.",
-        ),
-    ] = 0.95,
-    class_conditional: Annotated[
-        bool,
-        typer.Option("--class-conditional", help="Promise the coverage within each class."),
-    ] = False,
-    max_error: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0001,
-            max=0.9,
-            help="Answer only where at most this share of the answers is wrong, 0.01 for instance.",
-            show_default="answer everything",
-        ),
-    ] = None,
-    min_coverage: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01,
-            max=0.999,
-            help="Or answer this share of the documents, the surest ones.",
-            show_default="all",
-        ),
-    ] = None,
-    confidence: Annotated[
-        float,
-        typer.Option(min=0.5, max=0.9999, help="With which the bound of --max-error is to hold."),
-    ] = 0.95,
-    costs: Annotated[
-        Path | None,
-        typer.Option(
-            help="What mistakes cost, csv or json: true labels by answers, and 'reject'.",
-            show_default="all the same",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the division of the documents.")] = 0,
-    report: Annotated[
-        Path | None, typer.Option(help="Write an HTML report of the testing part to this file.")
-    ] = None,
+    data: DataFile,
+    coverage: Coverage = 0.95,
+    class_conditional: ClassConditional = False,
+    max_error: MaxError = None,
+    min_coverage: MinCoverage = None,
+    confidence: Confidence = 0.95,
+    costs: CostsFile = None,
+    seed: Seed = 0,
+    report: Report = None,
     backend: BackendName = "auto",
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -95,34 +106,19 @@ def calibrate(  # noqa: PLR0913 - one argument for each flag
 
     Every figure that is shown and stored is of documents that nothing was fitted on.
     """
-    from longform.bundle import load_bundle
-    from longform.cli.calibration_run import calibrate_bundle
     from longform.cli.calibration_summary import print_calibration
-    from longform.data.readers import read_documents
-    from longform.reporting import ConsoleReporter
 
-    reporter = ConsoleReporter()
-    opened = load_bundle(bundle)
-    request = _request(
-        opened, coverage, class_conditional, max_error, min_coverage, (confidence, seed), costs
-    )
     _check_report(bundle, report)
-    settings = data_settings(
-        opened,
-        text_column=text_column,
-        label_column=label_column,
-        text_pair_column=text_pair_column,
-        label_separator=label_separator,
-        encoding=encoding,
-        encoding_errors=encoding_errors,
-    )
-    result = read_documents(data, settings)
-    reporter.say(result.report.summary())
-    with open_predictor(opened, backend, reporter) as predictor:
-        run = calibrate_bundle(predictor, bundle, data, result.documents, request, reporter)
-    if report is not None:
-        run.write_report(report)
-        reporter.say(f"Report of the testing part: {report}")
+    flags = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "text_pair_column": text_pair_column,
+        "label_separator": label_separator,
+        "encoding": encoding,
+        "encoding_errors": encoding_errors,
+    }
+    wanted = _Wanted(coverage, class_conditional, max_error, min_coverage, confidence, costs, seed)
+    run = _calibrate(bundle, data, wanted, backend, report, flags)
     if as_json:
         print_json(_as_json(bundle, run))
         return
@@ -131,40 +127,76 @@ def calibrate(  # noqa: PLR0913 - one argument for each flag
     typer.echo(f"Next: longform evaluate {bundle} --data OTHER_DOCUMENTS")
 
 
-def _request(
-    opened: Bundle,
-    coverage: float,
-    class_conditional: bool,
-    max_error: float | None,
-    min_coverage: float | None,
-    test: tuple[float, int],
-    costs: Path | None,
-) -> CalibrationRequest:
-    from longform.decision.costs import read_costs
-    from longform.decision.fitting import CalibrationRequest
-    from longform.errors import InputError
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The flags that say what is fitted."""
 
-    if max_error is not None and min_coverage is not None:
-        raise InputError(
-            "A threshold keeps to an error, or to a share of answers, and not to both.",
-            found=f"--max-error {max_error:g} and --min-coverage {min_coverage:g}",
-            fix="Give one of them; the other is measured and shown.",
+    coverage: float
+    class_conditional: bool
+    max_error: float | None
+    min_coverage: float | None
+    confidence: float
+    costs: Path | None
+    seed: int
+
+    def request(self, opened: Bundle) -> CalibrationRequest:
+        """Return what they ask for.
+
+        Raises:
+            InputError: They do not go together, or the costs cannot be read.
+        """
+        from longform.decision.costs import read_costs
+        from longform.decision.fitting import CalibrationRequest
+        from longform.errors import InputError
+
+        if self.max_error is not None and self.min_coverage is not None:
+            raise InputError(
+                "A threshold keeps to an error, or to a share of answers, and not to both.",
+                found=f"--max-error {self.max_error:g} and --min-coverage {self.min_coverage:g}",
+                fix="Give one of them; the other is measured and shown.",
+            )
+        if self.class_conditional and not self.coverage:
+            raise InputError(
+                "A coverage within each class is one of label sets.",
+                found="--class-conditional with --coverage 0",
+                fix="Give a --coverage such as 0.95, or leave --class-conditional out.",
+            )
+        labels = opened.description.labels
+        return CalibrationRequest(
+            coverage=self.coverage or None,
+            class_conditional=self.class_conditional,
+            max_error=self.max_error,
+            min_coverage=self.min_coverage,
+            confidence=self.confidence,
+            costs=None if self.costs is None else read_costs(self.costs, labels),
+            seed=self.seed,
         )
-    if class_conditional and not coverage:
-        raise InputError(
-            "A coverage within each class is one of label sets.",
-            found="--class-conditional with --coverage 0",
-            fix="Give a --coverage such as 0.95, or leave --class-conditional out.",
-        )
-    return CalibrationRequest(
-        coverage=coverage or None,
-        class_conditional=class_conditional,
-        max_error=max_error,
-        min_coverage=min_coverage,
-        confidence=test[0],
-        costs=None if costs is None else read_costs(costs, opened.description.labels),
-        seed=test[1],
-    )
+
+
+def _calibrate(
+    bundle: Path,
+    data: Path,
+    wanted: _Wanted,
+    backend: str,
+    report: Path | None,
+    flags: dict[str, str | None],
+) -> CalibrationRun:
+    from longform.bundle import load_bundle
+    from longform.cli.calibration_run import calibrate_bundle
+    from longform.data.readers import read_documents
+    from longform.reporting import ConsoleReporter
+
+    reporter = ConsoleReporter()
+    opened = load_bundle(bundle)
+    request = wanted.request(opened)
+    result = read_documents(data, data_settings(opened, **flags))
+    reporter.say(result.report.summary())
+    with open_predictor(opened, backend, reporter) as predictor:
+        run = calibrate_bundle(predictor, bundle, data, result.documents, request, reporter)
+    if report is not None:
+        run.write_report(report)
+        reporter.say(f"Report of the testing part: {report}. It quotes documents.")
+    return run
 
 
 def _check_report(bundle: Path, report: Path | None) -> None:
