@@ -7,6 +7,8 @@ word or character TF-IDF, trained on the same documents.
 
     python benchmarks/accuracy.py                        # a synthetic corpus, two minutes
     python benchmarks/accuracy.py --corpora FOLDER --corpus hyperpartisan --encoder FOLDER
+    python benchmarks/accuracy.py --corpora FOLDER --corpus fudan --pool --folds 5 --seeds 1 \
+        --model linear encoder=linear --model bag encoder=bag
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +31,21 @@ from sklearn.svm import LinearSVC
 from longform.backends.base import Backend
 from longform.backends.choice import machine_name
 from longform.backends.torch import TorchBackend
-from longform.config import RunConfig, load_config, parse_assignments
+from longform.config import LINEAR, DataSettings, RunConfig, load_config, parse_assignments
 from longform.data.readers import read_documents
 from longform.data.samples import generate_documents
 from longform.data.splits import k_folds, stratified_split
 from longform.evaluation.metrics import accuracy, macro_f1
 from longform.export.encoders import EncoderExports, fastest_encoder
+from longform.inference.linear import LinearScorer
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
+from longform.text.cleaning import Cleaner
 from longform.text.segmenter import Segmenter
 from longform.training.devices import pick_device
 from longform.training.fit import TrainedModel, fit
+from longform.training.linear import fit_linear
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, Floats, Integers
 
@@ -53,17 +58,33 @@ class Corpus:
         train: File of the training documents, or of all documents.
         tests: Files that judge; without any, documents are cross-validated.
         analyzer: What the linear classifier counts: words, or characters.
+        group: Column whose equal values are held out together.
+        header: Column that is put before the text.
+        cleaned: As Park et al., "Efficient Classification of Long Documents Using Transformers"
+            (2022), have it: every token that holds ':' or '@' is dropped, and a tenth of the
+            training documents is left out.
     """
 
     train: str
     tests: tuple[str, ...] = ()
     analyzer: str = "char"
+    group: str | None = None
+    header: str | None = None
+    cleaned: bool = False
 
 
 CORPORA = {
     "iflytek": Corpus("iflytek/train.jsonl.gz", ("iflytek/dev.jsonl.gz", "iflytek/test.jsonl.gz")),
     "hyperpartisan": Corpus("hyperpartisan/articles.jsonl", analyzer="word"),
     "newsgroups": Corpus("newsgroups/train.jsonl.gz", ("newsgroups/test.jsonl.gz",), "word"),
+    "newsgroups-park": Corpus(
+        "newsgroups/train.jsonl.gz",
+        ("newsgroups/test.jsonl.gz",),
+        "word",
+        header="header",
+        cleaned=True,
+    ),
+    "laws": Corpus("laws/province_masked.jsonl.gz", group="group"),
     "fudan": Corpus("fudan/train.jsonl.gz", ("fudan/dev.jsonl.gz",)),
 }
 
@@ -116,6 +137,12 @@ def neural(
 ) -> list[list[str]]:
     """Train a model of longform and return its answers for each test part."""
     split = stratified_split(train, 0.1, config.seed)
+    if config.encoder == LINEAR:
+        # Nothing is chosen on the held-out part: it only scales the logits.
+        fitted = fit_linear(config, train, split.validation)
+        judge_of = LinearScorer(fitted.model, Cleaner(fitted.config.segment_settings()))
+        decided = [fitted.rule.decide(judge_of.score(test).logits) for test in tests]
+        return [[fitted.labels.names[row] for row in rows] for rows in decided]
     opened: list[Backend] = []
     with tempfile.TemporaryDirectory() as folder:
 
@@ -130,6 +157,7 @@ def neural(
     scorer = NeuralScorer(
         Segmenter(trained.tokenizer, config.segment_settings()),
         TorchBackend(trained.model, "bf16" if reduced else "fp32"),
+        linear=trained.linear,
     )
     answers = []
     for test in tests:
@@ -155,6 +183,11 @@ def score(
     size, budget = encoder.info.vector_size, encoder.token_budget
     with VectorStore(default_cache_folder(), key, size, budget) as store:
         vectors = store.vectors(segmented, encoder.encode, scorer.segmenter.tokenizer.pad_id)
+        if scorer.linear is not None:
+            vectors = [
+                np.concatenate([rows, [item.linear_logits for item in document.segments]], axis=1)
+                for rows, document in zip(vectors, segmented, strict=True)
+            ]
         return scorer.score_readings(vectors, [item.positions for item in segmented])
 
 
@@ -205,10 +238,12 @@ def cross_validate(
     analyzer: str,
     folds: int,
     seeds: int,
+    group: str | None = None,
 ) -> Iterator[Trial]:
     """Judge each model on every fold, with `seeds` ways to fold the documents."""
+    groups = None if group is None else [document.fields[group] for document in documents]
     for seed in range(seeds):
-        for split in k_folds(documents, folds, seed):
+        for split in k_folds(documents, folds, seed, groups):
             yield from run(models, split.train, {"fold": split.validation}, analyzer, seed)
 
 
@@ -226,6 +261,17 @@ def interval(values: Sequence[float], test_share: float | None) -> tuple[float, 
     reach = float(stats.t.ppf(0.975, count - 1)) * widened**0.5
     mean = float(np.mean(values))
     return round(mean - reach, 2), round(mean + reach, 2)
+
+
+def p_value(paired: Sequence[float], test_share: float | None) -> float | None:
+    """Return the two-sided p-value of no difference, by the test that `interval` is of."""
+    if len(paired) < 2 or test_share is None:
+        return None
+    count = len(paired)
+    widened = (1 / count + test_share / (1 - test_share)) * float(np.var(paired, ddof=1))
+    if not widened:
+        return 1.0 if not np.mean(paired) else 0.0
+    return float(2 * stats.t.sf(abs(float(np.mean(paired))) / widened**0.5, count - 1))
 
 
 def summarize(trials: Sequence[Trial], test_share: float | None) -> list[Summary]:
@@ -252,10 +298,18 @@ def summarize(trials: Sequence[Trial], test_share: float | None) -> list[Summary
                 ours.accuracy - theirs.accuracy
                 for ours, theirs in zip(group, groups[first, part], strict=True)
             ]
+            paired_f1 = [
+                ours.macro_f1 - theirs.macro_f1
+                for ours, theirs in zip(group, groups[first, part], strict=True)
+            ]
             summary.differences = {
                 "against": first,
                 "accuracy": round(float(np.mean(paired)), 2),
                 "interval": interval(paired, test_share),
+                "p": p_value(paired, test_share),
+                "macro_f1": round(float(np.mean(paired_f1)), 2),
+                "macro_f1_interval": interval(paired_f1, test_share),
+                "macro_f1_p": p_value(paired_f1, test_share),
             }
         found.append(summary)
     return found
@@ -263,6 +317,11 @@ def summarize(trials: Sequence[Trial], test_share: float | None) -> list[Summary
 
 def choose_models(arguments: argparse.Namespace) -> dict[str, RunConfig | None]:
     """Return the models by name; None stands for the linear classifier."""
+    if arguments.model:
+        return {
+            name: None if settings == ["anchor"] else load_config(None, parse_assignments(settings))
+            for name, *settings in arguments.model
+        }
     models: dict[str, RunConfig | None] = {"linear": None, "bag": load_config(None, {})}
     if arguments.encoder:
         for aggregator in arguments.aggregator:
@@ -278,6 +337,28 @@ def choose_models(arguments: argparse.Namespace) -> dict[str, RunConfig | None]:
         overrides = {"encoder": str(arguments.encoder), "segment_prefix": arguments.prefix}
         models["fine-tuned"] = load_config(None, overrides | recipe)
     return {name: models[name] for name in arguments.only or models}
+
+
+def read_part(path: Path, corpus: Corpus) -> Sequence[Document]:
+    """Read a file of a corpus as it is to be judged."""
+    settings = DataSettings(group_column=corpus.group)
+    documents = read_documents(path, settings).documents
+    if corpus.header is None:
+        return documents
+    headers = read_documents(path, DataSettings(text_column=corpus.header)).documents
+    heads = {item.id: item.text for item in headers}
+    joined = [replace(item, text=f"{heads[item.id]}\n\n{item.text}") for item in documents]
+    if not corpus.cleaned:
+        return joined
+    return [
+        replace(
+            item,
+            text=" ".join(
+                token for token in item.text.split() if ":" not in token and "@" not in token
+            ),
+        )
+        for item in joined
+    ]
 
 
 def print_table(summaries: Sequence[Summary]) -> None:
@@ -301,6 +382,14 @@ def main() -> None:
     parser.add_argument("--aggregator", nargs="+", default=["attention"])
     parser.add_argument("--files", nargs=2, type=Path, metavar=("TRAIN", "TEST"), help="own files")
     parser.add_argument("--fine-tune", nargs="+", metavar="key=value", help="train the encoder too")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        action="append",
+        metavar="NAME key=value",
+        help="a model of its own, instead of the usual ones; 'NAME anchor' is scikit-learn's",
+    )
+    parser.add_argument("--pool", action="store_true", help="cross-validate over all files")
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="these models alone")
     parser.add_argument("--prefix", default="query: ", help="segment_prefix of the encoder")
     parser.add_argument("--folds", type=int, default=10)
@@ -324,11 +413,16 @@ def main() -> None:
         trials = list(cross_validate(models, documents, "char", 3, 1))
     else:
         corpus = CORPORA[arguments.corpus]
-        documents = read_documents(arguments.corpora / corpus.train).documents
+        documents = read_part(arguments.corpora / corpus.train, corpus)
         tests = {
-            Path(name).name.partition(".")[0]: read_documents(arguments.corpora / name).documents
+            Path(name).name.partition(".")[0]: read_part(arguments.corpora / name, corpus)
             for name in corpus.tests
         }
+        if arguments.pool:
+            documents = [*documents, *(item for part in tests.values() for item in part)]
+            tests = {}
+        elif corpus.cleaned:
+            documents = stratified_split(documents, 0.1, 0).train
         if tests:
             trials = [
                 trial
@@ -338,7 +432,14 @@ def main() -> None:
         else:
             share = 1 / arguments.folds
             trials = list(
-                cross_validate(models, documents, corpus.analyzer, arguments.folds, arguments.seeds)
+                cross_validate(
+                    models,
+                    documents,
+                    corpus.analyzer,
+                    arguments.folds,
+                    arguments.seeds,
+                    corpus.group,
+                )
             )
     summaries = summarize(trials, share)
     print_table(summaries)
