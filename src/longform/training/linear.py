@@ -17,6 +17,7 @@ import numpy as np
 from longform.backends.threads import granted_threads
 from longform.config import RunConfig
 from longform.data.labels import LabelMap
+from longform.decision.calibration import fit_temperature
 from longform.decision.rule import DecisionRule
 from longform.decision.sketch import Sketch
 from longform.decision.thresholds import tune_thresholds
@@ -33,7 +34,6 @@ from longform.training.linear_counts import (
     count_documents,
     keep_features,
 )
-from longform.training.margins import fit_temperature
 from longform.types import Document, Floats, Targets
 
 _MOSTLY = 0.5
@@ -90,7 +90,8 @@ def fit_linear(
     )
     scorer = LinearScorer(LinearModel(reader, weights), Cleaner(config.segment_settings()))
     scores = scorer.score(validation)
-    temperature = fit_temperature(scores.logits, held_out)
+    # Where no document is answered wrongly no temperature can be told: margins stay as they are.
+    temperature = fit_temperature(scores.logits, held_out) or 1.0
     weights = scaled(weights, temperature)
     logits = scores.logits / np.float32(temperature)
     rule = _rule(labels, logits, held_out)

@@ -16,12 +16,12 @@ from longform.config import RunConfig
 from longform.data.duplicates import find_duplicates
 from longform.data.labels import LabelMap
 from longform.data.splits import k_folds
+from longform.decision.calibration import fit_temperature
 from longform.inference.linear import LinearScorer, make_reader, tokenize_document
 from longform.inference.linear_model import LinearModel
 from longform.reporting import Reporter
 from longform.text.cleaning import Cleaner
 from longform.training.linear import choose_analyzer, fit_weights, scaled, tokenize_all
-from longform.training.margins import fit_temperature
 from longform.types import Document, Floats, Targets
 
 FOLDS = 5
@@ -87,7 +87,7 @@ def fit_stack(
         held_anywhere[held] = True
         for row in held:
             margins[row] = model.contributions(model.features(tokens[row])) + model.weights.bias
-    temperature = fit_temperature(margins[held_anywhere], targets[held_anywhere])
+    temperature = fit_temperature(margins[held_anywhere], targets[held_anywhere]) or 1.0
     whole = fit_on(range(len(train)))
     model = LinearModel(reader, scaled(whole.weights, temperature).rounded())
     scorer = LinearScorer(model, cleaner)
