@@ -20,7 +20,7 @@ from longform.backends.onnx import OnnxBackend, Provider, has_provider, provider
 from longform.backends.onnx import Precision as OnnxPrecision
 from longform.backends.processor import has_bf16_units, has_nvidia_gpu, processor_name
 from longform.backends.threads import granted_threads
-from longform.bundle import ENCODER_FILE, SHAPES_FILE, Bundle
+from longform.bundle import ENCODER_FILE, SHAPES_FILE, Bundle, stage_bundles
 from longform.errors import InputError
 from longform.extras import is_available, require
 from longform.reporting import Reporter
@@ -77,8 +77,8 @@ def candidates(bundle: Bundle) -> list[Candidate]:
 
     A target that the parity gate refused is not in it.
     """
-    if bundle.description.kind == "linear":
-        return [Candidate("numpy", str(bundle.description.training["precision"]))]
+    if bundle.description.kind != "neural":
+        return _candidates_of_others(bundle)
     found = [
         Candidate("onnx", precision) for precision, file in ONNX_FILES.items() if bundle.has(file)
     ]
@@ -116,6 +116,14 @@ def candidates(bundle: Bundle) -> list[Candidate]:
             if bundle.has(f"torch/encoder{suffix}")
         ]
     return [candidate for candidate in found if _passed_parity(bundle, candidate)]
+
+
+def _candidates_of_others(bundle: Bundle) -> list[Candidate]:
+    """List what can run a model that has no encoder of its own."""
+    if bundle.description.kind == "linear":
+        return [Candidate("numpy", str(bundle.description.training["precision"]))]
+    # Of a cascade, the last stage is asked for; the others run wherever they are fastest.
+    return candidates(stage_bundles(bundle)[-1])
 
 
 def open_candidate(bundle: Bundle, candidate: Candidate) -> Backend:

@@ -28,8 +28,10 @@ from longform.bundle.layout import (
 from longform.bundle.loading import Bundle, load_bundle
 from longform.bundle.output import check_output
 from longform.bundle.saving import extending_bundle, writing_bundle
+from longform.bundle.stages import CERTIFICATE_FILE, stage_bundles, stage_folder
 
 __all__ = [
+    "CERTIFICATE_FILE",
     "CONFIG_FILE",
     "DESCRIPTION_FILE",
     "ENCODER_FILE",
@@ -51,6 +53,8 @@ __all__ = [
     "file_digest",
     "load_bundle",
     "number_labels",
+    "stage_bundles",
+    "stage_folder",
     "write_description",
     "writing_bundle",
 ]

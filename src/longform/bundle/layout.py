@@ -66,8 +66,9 @@ class BundleDescription(BaseModel):
     longform_version: str = longform.__version__
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     task: Literal["text-classification"] = "text-classification"
-    kind: Literal["neural", "linear"] = "neural"
-    """What turns a text into logits: segments, an encoder and a head, or weights of n-grams."""
+    kind: Literal["neural", "linear", "cascade"] = "neural"
+    """What turns a text into logits: segments, an encoder and a head; weights of n-grams; or a
+    line of models, each a bundle in `stages`."""
     problem_type: ProblemType = "single_label_classification"
     """One label a document, or any number."""
     text_pair: bool = False

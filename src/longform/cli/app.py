@@ -13,6 +13,7 @@ import typer
 from longform import __version__
 from longform.cli.bench import bench
 from longform.cli.calibrate import calibrate
+from longform.cli.cascade import cascade
 from longform.cli.demo import demo
 from longform.cli.distill import distill
 from longform.cli.doctor import doctor
@@ -46,6 +47,7 @@ for verb in (
     distill,
     search,
     prune,
+    cascade,
     export,
     calibrate,
     evaluate,

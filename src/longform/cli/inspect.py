@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from longform.cli.arguments import AsJson, BundleFolder, print_json
+
+if TYPE_CHECKING:
+    from longform.bundle import Bundle
 
 
 def inspect(
@@ -26,6 +29,9 @@ def inspect(
 
     opened = load_bundle(bundle)
     description = opened.description
+    if description.kind == "cascade":
+        _show_cascade(opened, as_json)
+        return
     parity = json.loads(opened.path("parity.json").read_text(encoding="utf-8"))
     content: dict[str, Any] = {
         "digest": opened.digest,
@@ -102,6 +108,36 @@ def _count_parameters(path: Path) -> dict[str, int]:
         part = "aggregator" if name.startswith("head.aggregator.") else part
         counts[part] = counts.get(part, 0) + math.prod(shape)
     return counts
+
+
+def _show_cascade(opened: Bundle, as_json: bool) -> None:
+    from longform.inference.opening import read_certificate
+
+    certificate = read_certificate(opened)
+    if as_json:
+        print_json(
+            {
+                "digest": opened.digest,
+                "description": opened.description.model_dump(mode="json"),
+                "certificate": certificate.model_dump(mode="json"),
+            }
+        )
+        return
+    typer.echo(f"bundle      {opened.folder}  (verified, digest {opened.digest[:16]})")
+    typer.echo(f"made        {certificate.created} by longform {certificate.longform_version}")
+    typer.echo(f"certified   {certificate.describe()}")
+    for stage in certificate.stages:
+        typer.echo(
+            f"stage       {stage.name}: {stage.kind} on {stage.runtime}, "
+            f"{1000 * stage.seconds_per_document:,.1f} ms a document, digest {stage.digest[:16]}"
+        )
+    for number, step in enumerate(certificate.steps):
+        threshold = "none stops" if step.threshold is None else f"margin of {step.threshold:.3g}"
+        last = number == len(certificate.steps) - 1
+        typer.echo(
+            f"step        stage {step.stage}, {100 * step.depth:.0f} % of the segments: "
+            f"{'the answer' if last else threshold}, {100 * step.exited:.1f} % stop"
+        )
 
 
 def _plan(opened: Any, path: Path) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _check_usage(texts: list[str] | None, input_: Path | None, output: Path | No
 def _as_dict(prediction: Prediction, top_k: int | None, *, pair: bool) -> dict[str, Any]:
     content = asdict(prediction)
     content["scores"] = content["scores"][:top_k]
-    for name in ("evidence", "labels", "prediction_set"):
+    for name in ("evidence", "labels", "prediction_set", "exit"):
         if content[name] is None:
             del content[name]
     if not pair:

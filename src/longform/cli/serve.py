@@ -100,7 +100,7 @@ def _opener(
     backend: str, settings: ServerSettings, reporter: Reporter, cache: CacheSettings | None
 ) -> Callable[[Path], Predictor]:
     """Return what opens a bundle: in this process, or in workers for the devices."""
-    from longform.bundle import load_bundle
+    from longform.bundle import load_bundle, stage_bundles
     from longform.inference.predictor import load
     from longform.serving.workers.devices import parse_devices
 
@@ -116,7 +116,8 @@ def _opener(
         from longform.serving.workers.backend import WorkerBackend
 
         bundle = load_bundle(folder)
-        if bundle.description.kind == "linear":
+        answering = (stage_bundles(bundle) or [bundle])[-1]
+        if answering.description.kind == "linear":
             # It needs no device, and answers sooner than a process could be asked.
             return load(bundle, reporter=reporter)
         return load(bundle, WorkerBackend(bundle, backend, devices), reporter, cache)

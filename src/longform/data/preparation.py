@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from longform.bundle import file_digest
 from longform.config import DataSettings, RunConfig
 from longform.data.augmentation import augment_documents
 from longform.data.label_spelling import normalize_labels
@@ -96,7 +97,7 @@ def _read_training(
     """Read and repair the training file; return its documents and the account so far."""
     result = read_documents(data, settings)
     reporter.say(result.report.summary())
-    account: dict[str, Any] = {"training_file": _count_rows(result.report)}
+    account: dict[str, Any] = {"training_file": _describe_file(data, result.report)}
     repair = _say(repair_training(result.documents, settings), reporter)
     account["training_repairs"] = _count_changes(repair)
     # Refused here, before anything long begins, when there is nothing to tell apart.
@@ -118,7 +119,7 @@ def _divide(
     settings = config.data_settings().model_copy(update={"problem_type": labels.problem_type})
     other = read_documents(Path(config.validation), settings)
     reporter.say(other.report.summary())
-    account["validation_file"] = _count_rows(other.report)
+    account["validation_file"] = _describe_file(Path(config.validation), other.report)
     validation = _match_labels(other.documents, documents, config, reporter)
     leaks = _say(repair_leaks(documents, validation, settings, reporter), reporter)
     account["leaks"] = _count_changes(leaks)
@@ -188,8 +189,10 @@ def _say(repair: Repair, reporter: Reporter) -> Repair:
     return repair
 
 
-def _count_rows(report: ReadReport) -> dict[str, int]:
-    return {"rows": report.rows, "skipped_rows": len(report.skipped)}
+def _describe_file(path: Path, report: ReadReport) -> dict[str, Any]:
+    """Count rows, and name the bytes: later, documents that were learnt from can be told."""
+    counts = {"rows": report.rows, "skipped_rows": len(report.skipped)}
+    return {**counts, "sha256": file_digest(path)} if path.is_file() else counts
 
 
 def _count_changes(repair: Repair) -> dict[str, int]:

@@ -45,7 +45,7 @@ _QUANTILES = (0.05, 0.1, 0.25, 0.5)
 _BOUND_ERROR = 0.0005
 """Probability that one of the bounds on these shares does not hold: taken off the level."""
 
-_TOLERATED = 1.25
+AUDIT_TOLERANCE = 1.25
 """Growth of the share of unsure documents that is let pass: small changes come and go."""
 
 _DISAGREEMENT_WEIGHT = 0.5
@@ -71,7 +71,7 @@ def unsure_shares(margin: Doubles) -> tuple[UnsureRecord, ...]:
         if rank < 1:
             continue
         bound = upper_bound(rank - 1, len(ranked), 1 - _BOUND_ERROR)
-        share = _TOLERATED * bound
+        share = AUDIT_TOLERANCE * bound
         if share < 0.9:
             records.append(UnsureRecord(margin=float(ranked[rank - 1]), share=share))
     return tuple(records)

@@ -162,6 +162,7 @@ class StageRecord(BaseModel):
     Attributes:
         digest: Of its manifest: it stands for every byte of weights, tokenizer and settings.
         name: What its folder was called.
+        runtime: What it ran on when it was certified.
         seconds_per_document: Measured on the certifying documents, on one machine.
     """
 
@@ -170,6 +171,7 @@ class StageRecord(BaseModel):
     digest: str = Field(pattern="^[0-9a-f]{64}$")
     name: str
     kind: str
+    runtime: str = ""
     seconds_per_document: float = Field(ge=0)
 
 
@@ -226,6 +228,25 @@ class Certificate(BaseModel):
     unsure: tuple[UnsureRecord, ...] = ()
     data_digest: str = ""
     """SHA-256 of the file of certifying documents."""
+
+    def describe(self) -> str:
+        """Say in a sentence what holds."""
+        what = (
+            "an early answer that is not the last stage's"
+            if self.loss == "disagreement"
+            else "an early answer that is wrong where the last stage's is right"
+        )
+        if not self.is_certified:
+            return (
+                f"nothing: {self.documents:,} documents are too few or disagree too often; without "
+                f"any disagreement {self.documents_needed:,} would be needed. No document stops "
+                "early"
+            )
+        return (
+            f"with {100 * (1 - self.delta):g} % confidence, at most {100 * self.risk:g} % of "
+            f"documents get {what} ({self.losses:,} of {self.documents:,} did, while "
+            f"{100 * self.exited:.1f} % stopped early)"
+        )
 
     @property
     def thresholds(self) -> Doubles:

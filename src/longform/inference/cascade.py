@@ -81,7 +81,7 @@ class CascadeScorer(Scorer):
         self._last = len(certificate.steps) - 1
         self._thresholds: Doubles = np.append(certificate.thresholds, -np.inf)
         self._is_cheap = [stage.scorer.encoder_backend is None for stage in self.stages]
-        self._widths = [stage.scorer.info.vector_size for stage in self.stages]
+        self._widths = [stage.scorer.vector_width for stage in self.stages]
 
     @property
     def info(self) -> BackendInfo:

@@ -70,6 +70,12 @@ class NeuralScorer(Scorer):
         return self.backend.info
 
     @property
+    def vector_width(self) -> int:
+        """Width of the vectors, with the logits of the linear model beneath."""
+        beneath = 0 if self.linear is None else self.linear.model.classes
+        return self.backend.info.vector_size + beneath
+
+    @property
     def encoder_backend(self) -> Backend:
         """The runtime of the encoder and the head."""
         return self.backend

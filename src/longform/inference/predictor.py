@@ -11,12 +11,10 @@ from types import TracebackType
 import numpy as np
 
 from longform.backends.base import Backend, BackendInfo, DeviceState
-from longform.backends.choice import open_backend, shape_plan
-from longform.bundle import GOLDEN_FILE, Bundle, load_bundle
+from longform.bundle import Bundle, load_bundle
 from longform.decision.rule import Decision, DecisionRule
-from longform.inference.cache import CacheSettings, CacheStatistics, SegmentCache
-from longform.inference.linear import LinearScorer, open_stacked, require_runtime
-from longform.inference.neural import NeuralScorer
+from longform.inference.cache import CacheSettings, CacheStatistics
+from longform.inference.opening import open_scorer
 from longform.inference.scorer import (
     EncodedSegments,
     Further,
@@ -27,8 +25,6 @@ from longform.inference.scorer import (
     gather_verdicts,
 )
 from longform.reporting import Reporter
-from longform.text.segmenter import Segmenter
-from longform.text.tokenization import TextTokenizer
 from longform.types import (
     Coverage,
     Document,
@@ -275,34 +271,7 @@ def load(
         MissingExtraError: The backend's library is not installed.
     """
     bundle = folder if isinstance(folder, Bundle) else load_bundle(Path(folder))
-    if bundle.description.kind == "linear":
-        require_runtime(bundle, backend)
-        return Predictor(bundle, LinearScorer.open(bundle))
-    tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
-    segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
-    opened = backend if isinstance(backend, Backend) else open_backend(bundle, backend, reporter)
-    scorer = NeuralScorer(
-        segmenter,
-        opened,
-        pairs=bundle.description.text_pair,
-        plan=shape_plan(bundle),
-        cache=_open_cache(bundle, opened.info, cache, reporter),
-        golden=bundle.path(GOLDEN_FILE),
-        linear=open_stacked(bundle),
-    )
-    return Predictor(bundle, scorer)
-
-
-def _open_cache(
-    bundle: Bundle, info: BackendInfo, settings: CacheSettings | None, reporter: Reporter | None
-) -> SegmentCache | None:
-    if settings is None or not settings.most_bytes:
-        return None
-    description = bundle.description
-    pooling = str(description.knobs.model.get("token_pooling"))
-    # The prefix is part of the token ids; a vector does not depend on how texts were cut.
-    key = [description.encoder_digest, info.name, info.precision, pooling, settings.tenant]
-    return SegmentCache(key, settings.most_bytes, settings.folder, reporter=reporter)
+    return Predictor(bundle, open_scorer(bundle, backend, reporter, cache))
 
 
 def as_documents(texts: Sequence[str | Document]) -> list[Document]:

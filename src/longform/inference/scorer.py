@@ -152,6 +152,11 @@ class Scorer(ABC):
         """What the model runs on."""
 
     @property
+    def vector_width(self) -> int:
+        """Width of the vectors that `encode_segments` gives."""
+        return self.info.vector_size
+
+    @property
     def encoder_backend(self) -> Backend | None:
         """The runtime of the encoder and the head; None for a model that needs none."""
         return None
