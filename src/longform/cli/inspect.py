@@ -10,7 +10,7 @@ import typer
 from longform.cli.arguments import AsJson, BundleFolder, print_json
 
 if TYPE_CHECKING:
-    from longform.bundle import Bundle
+    from longform.bundle import Bundle, BundleDescription
 
 
 def inspect(
@@ -48,23 +48,10 @@ def inspect(
     if as_json:
         print_json(content)
         return
-    segments = description.knobs.segments
-    model = description.knobs.model
     typer.echo(f"bundle      {bundle}  (verified, digest {opened.digest[:16]})")
     typer.echo(f"made        {description.created} by longform {description.longform_version}")
     typer.echo(f"labels      {len(description.labels)}: {', '.join(description.labels[:20])}")
-    if description.kind == "neural":
-        typer.echo(
-            f"reads       {segments.selection} segments of {segments.segment_length} tokens "
-            f"({segments.segmenter}, overlap {segments.overlap})"
-        )
-        typer.echo(f"model       {model['encoder']} + {model['aggregator']}")
-    else:
-        typer.echo(f"reads       all of a document: {', '.join(model['linear_blocks'])}")
-        typer.echo(
-            f"model       linear over {model['linear_ngrams']}-grams of tokens "
-            f"({model['linear_analyzer']})"
-        )
+    _show_reading(description)
     counts = ", ".join(f"{part} {count:,}" for part, count in content["parameters"].items())
     typer.echo(f"parameters  {counts}")
     typer.echo(
@@ -108,6 +95,22 @@ def _count_parameters(path: Path) -> dict[str, int]:
         part = "aggregator" if name.startswith("head.aggregator.") else part
         counts[part] = counts.get(part, 0) + math.prod(shape)
     return counts
+
+
+def _show_reading(description: BundleDescription) -> None:
+    segments, model = description.knobs.segments, description.knobs.model
+    if description.kind == "neural":
+        typer.echo(
+            f"reads       {segments.selection} segments of {segments.segment_length} tokens "
+            f"({segments.segmenter}, overlap {segments.overlap})"
+        )
+        typer.echo(f"model       {model['encoder']} + {model['aggregator']}")
+    else:
+        typer.echo(f"reads       all of a document: {', '.join(model['linear_blocks'])}")
+        typer.echo(
+            f"model       linear over {model['linear_ngrams']}-grams of tokens "
+            f"({model['linear_analyzer']})"
+        )
 
 
 def _show_cascade(opened: Bundle, as_json: bool) -> None:

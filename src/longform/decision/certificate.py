@@ -219,7 +219,7 @@ class Certificate(BaseModel):
     is_certified: bool
     """Whether any threshold was; otherwise no document stops early."""
     documents_needed: int
-    stages: tuple[StageRecord, ...] = Field(min_length=1)
+    stages: tuple[StageRecord, ...]
     steps: tuple[StepRecord, ...] = Field(min_length=1)
     path: tuple[PathRecord, ...]
     audited_share: float = Field(gt=0, lt=1)

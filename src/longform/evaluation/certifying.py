@@ -119,31 +119,10 @@ def certify_cascade(
     held = answers.select(certifying)
     lost = losses[:-1, certifying]
     result = certify(held.confidence[:-1], lost, path, promise.risk, promise.delta)
-    chosen = result.accepted
-    # Certified thresholds at which nothing stops are no certificate to act on.
-    is_certified = chosen is not None and chosen.exited > 0
-    thresholds = (
-        np.array(chosen.thresholds)
-        if chosen is not None and is_certified
-        else np.full(len(answers.steps) - 1, NEVER)
-    )
+    thresholds = _chosen_thresholds(answers, result)
     stops = first_exits(held.confidence[:-1], thresholds)
-    certificate = Certificate(
-        loss=promise.loss,
-        risk=promise.risk,
-        delta=promise.delta,
-        documents=len(certifying),
-        losses=chosen.losses if chosen is not None and is_certified else 0,
-        p_value=chosen.p_value if chosen is not None and is_certified else 1.0,
-        exited=float((stops < len(thresholds)).mean()) if len(stops) else 0.0,
-        is_certified=is_certified,
-        documents_needed=result.documents_needed,
-        stages=tuple(stages),
-        steps=tuple(_step_records(answers, thresholds, stops)),
-        path=record_path(result.points),
-        audited_share=_audited_share(held, stops, promise),
-        unsure=_unsure(held, thresholds),
-        data_digest=data_digest,
+    certificate = _write_certificate(held, stops, thresholds, result, promise).model_copy(
+        update={"stages": tuple(stages), "data_digest": data_digest}
     )
     alone = answers.seconds_to(len(answers.steps) - 1, _all_but_last(answers))
     seconds = _mean_seconds(held, thresholds, stops)
@@ -153,6 +132,41 @@ def certify_cascade(
         alone / seconds if seconds else 1.0,
         seconds,
         alone,
+    )
+
+
+def _chosen_thresholds(answers: StepAnswers, result: Certification) -> Doubles:
+    """Return the certified thresholds; infinite ones where nothing is, or nothing would stop."""
+    chosen = result.accepted
+    if chosen is None or chosen.exited == 0:
+        return np.full(len(answers.steps) - 1, NEVER)
+    return np.array(chosen.thresholds)
+
+
+def _write_certificate(
+    answers: StepAnswers,
+    stops: Integers,
+    thresholds: Doubles,
+    result: Certification,
+    promise: Promise,
+) -> Certificate:
+    """Write down what was certified, but for the stages."""
+    chosen = result.accepted if np.isfinite(thresholds).any() else None
+    return Certificate(
+        loss=promise.loss,
+        risk=promise.risk,
+        delta=promise.delta,
+        documents=len(stops),
+        losses=0 if chosen is None else chosen.losses,
+        p_value=1.0 if chosen is None else chosen.p_value,
+        exited=float((stops < len(thresholds)).mean()) if len(stops) else 0.0,
+        is_certified=chosen is not None,
+        documents_needed=result.documents_needed,
+        stages=(),
+        steps=tuple(_step_records(answers, thresholds, stops)),
+        path=record_path(result.points),
+        audited_share=_audited_share(answers, stops, promise),
+        unsure=_unsure(answers, thresholds),
     )
 
 

@@ -86,8 +86,7 @@ def export_targets(
         raise InputError(
             "Only a model with an encoder has other runtimes to be exported to.",
             found=f"a {bundle.description.kind} model in {bundle.folder.name}",
-            fix="Serve the bundle as it is: a linear model needs no runtime but numpy, and the "
-            "stages of a cascade are exported before it is made.",
+            fix="Serve the bundle as it is; stages are exported before they become a cascade.",
         )
     model = load_classifier(bundle.folder).eval()
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
