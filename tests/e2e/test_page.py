@@ -67,6 +67,7 @@ class SlicingPredictor:
 
     backend_info = SimpleNamespace(name="stub", device="cpu", precision="fp32")
     cache_statistics = None
+    cascade_statistics = None
     devices = 1
     is_available = True
     device_states = ()

@@ -59,6 +59,7 @@ class StubPredictor:
 
     backend_info = SimpleNamespace(name="stub", device="cpu", precision="fp32")
     cache_statistics = CacheStatistics(hits=3, misses=5, entries=5, bytes=900)
+    cascade_statistics = None
     devices = 1
     is_available = True
     device_states = ()

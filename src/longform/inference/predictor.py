@@ -16,6 +16,7 @@ from longform.decision.rule import Decision, DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics
 from longform.inference.opening import open_scorer
 from longform.inference.scorer import (
+    CascadeStatistics,
     EncodedSegments,
     Further,
     Reading,
@@ -80,6 +81,11 @@ class Predictor:
     def cache_statistics(self) -> CacheStatistics | None:
         """What the cache of segment vectors did so far; None without one."""
         return self.scorer.cache_statistics
+
+    @property
+    def cascade_statistics(self) -> CascadeStatistics | None:
+        """What stopped early so far; None of a model that is no cascade."""
+        return self.scorer.cascade_statistics
 
     def predict(
         self, texts: Sequence[str | Document], *, evidence: bool = False

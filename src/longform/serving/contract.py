@@ -9,7 +9,7 @@ from longform.backends.base import BackendInfo, DeviceState
 from longform.bundle import BundleDescription
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics
-from longform.inference.scorer import EncodedSegments, Further, Reading
+from longform.inference.scorer import CascadeStatistics, EncodedSegments, Further, Reading
 from longform.types import Document, Prediction, Segment, SegmentedDocument
 
 
@@ -48,6 +48,11 @@ class Predictor(Protocol):
     @property
     def cache_statistics(self) -> CacheStatistics | None:
         """What the cache of segment vectors did so far; None without one."""
+        ...
+
+    @property
+    def cascade_statistics(self) -> CascadeStatistics | None:
+        """What stopped early so far; None of a model that is no cascade."""
         ...
 
     @property

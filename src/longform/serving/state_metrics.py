@@ -40,6 +40,7 @@ class StateCollector(Collector):
         yield from _of_services(services)
         yield from _of_caches(models)
         yield from _of_trials(models)
+        yield from _of_cascades(services)
         yield self._of_drift(services)
 
     def _of_drift(self, services: list[PredictionService]) -> Metric:
@@ -129,6 +130,42 @@ def _of_caches(models: list[ServedModel]) -> Iterator[Metric]:
             misses.add_metric([model.name], known.misses)
             size.add_metric([model.name], known.bytes)
     yield from (hits, misses, size)
+
+
+def _of_cascades(services: list[PredictionService]) -> Iterator[Metric]:
+    labels = ["model", "version"]
+    exits = CounterMetricFamily(
+        "longform_early_exit",
+        "Documents that a stage of a cascade answered early; the stage 0 is the cheapest.",
+        labels=[*labels, "stage"],
+    )
+    audited = CounterMetricFamily(
+        "longform_cascade_audited",
+        "Early answers that were put to the last stage as well.",
+        labels=labels,
+    )
+    disagreements = CounterMetricFamily(
+        "longform_cascade_disagreements",
+        "Audited answers that the last stage did not confirm.",
+        labels=labels,
+    )
+    active = GaugeMetricFamily(
+        "longform_cascade_active",
+        "1 while documents may stop early; 0 where nothing is certified, or the audit has found "
+        "that the certificate no longer holds.",
+        labels=labels,
+    )
+    for service in services:
+        known = None if service.predictor is None else service.predictor.cascade_statistics
+        if known is None:
+            continue
+        address = [service.name, service.version]
+        for stage, count in enumerate(known.early_exits):
+            exits.add_metric([*address, str(stage)], count)
+        audited.add_metric(address, known.audited)
+        disagreements.add_metric(address, known.disagreements)
+        active.add_metric(address, float(known.is_active))
+    yield from (exits, audited, disagreements, active)
 
 
 def _of_trials(models: list[ServedModel]) -> Iterator[Metric]:
