@@ -7,6 +7,8 @@ real texts, the full model alone and the cascade, in turns. Last, drift: half of
 from other corpora, and the audit has to notice.
 
     python benchmarks/cascade.py --corpora FOLDER --encoder FOLDER --work FOLDER --json FILE
+
+With --stages, bundles that are there are judged instead, on --pool, which they must not have seen.
 """
 
 from __future__ import annotations
@@ -309,7 +311,9 @@ def main() -> None:
     """Measure everything and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--corpora", type=Path, required=True)
-    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--encoder", type=Path, help="encoder of the full model")
+    parser.add_argument("--stages", type=Path, nargs=2, metavar=("CHEAP", "FULL"))
+    parser.add_argument("--pool", type=Path, help="file of documents for --stages")
     parser.add_argument("--work", type=Path, required=True, help="folder for the bundles")
     parser.add_argument("--draws", type=int, default=300)
     parser.add_argument("--certify", type=int, default=1_000, help="certifying documents of a draw")
@@ -319,8 +323,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    pool = split_corpus(arguments.corpora, arguments.work)
-    stages = train_stages(arguments.work, arguments.encoder)
+    if arguments.stages:
+        pool = list(read_documents(arguments.pool).documents)
+        stages = (load_bundle(arguments.stages[0]), load_bundle(arguments.stages[1]))
+    else:
+        pool = split_corpus(arguments.corpora, arguments.work)
+        stages = train_stages(arguments.work, arguments.encoder)
     cheap, cheap_seconds = score_cheap(stages[0], pool)
     scored = Scored(cheap, score_full(stages[1], pool, cached=True))
     label2id = stages[1].description.label2id
@@ -356,8 +364,7 @@ def main() -> None:
     keep("accuracy", figures["accuracy"])
     keep("resplits", resplit(answers, labels, records, arguments.draws, arguments.certify))
     keep("known_truth", known_truth(answers, records, arguments.draws, arguments.certify))
-    dev = np.arange(len(pool) - 1_000, len(pool))
-    # Certified on the train documents of the pool, timed on dev documents.
+    # Certified on the first documents of the pool, timed on the last ones.
     made = certificate_of(answers, records, np.arange(arguments.certify))
     foreign, facts = score_foreign(
         read_foreign(arguments.corpora, arguments.foreign),
@@ -369,7 +376,7 @@ def main() -> None:
     keep("drift", drift(answers, apart, records, 200, arguments.certify))
     target = arguments.work / "cascade"
     write_cascade(stages, made.certificate, target, overwrite=True)
-    timed = [pool[row] for row in dev[: arguments.timed]]
+    timed = pool[-arguments.timed :]
     keep("speed", compare_speed(stages[1], target, timed, arguments.rounds))
 
 
