@@ -191,6 +191,7 @@ def _calibrate(
     request = wanted.request(opened)
     result = read_documents(data, data_settings(opened, **flags))
     reporter.say(result.report.summary())
+    request.check(len(result.documents))
     with open_predictor(opened, backend, reporter) as predictor:
         run = calibrate_bundle(predictor, bundle, data, result.documents, request, reporter)
     if report is not None:

@@ -23,7 +23,7 @@ LARGEST_TEMPERATURE = 100.0
 ENOUGH_DOCUMENTS = 100
 """Documents of a length from which on it may have a temperature of its own."""
 _FOLDS = 5
-_BISECTIONS = 50
+_BISECTIONS = 36
 
 
 @dataclass(frozen=True, slots=True)

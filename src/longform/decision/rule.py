@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,14 @@ class DecisionRule:
         temperatures = Temperatures(self.temperature, self.length_temperatures)
         squash = sigmoid if self.is_multi_label else softmax
         return squash(logits, temperatures.of(tokens))
+
+    def at_length(self, tokens: int) -> DecisionRule:
+        """Return the rule of documents of one length, for what knows no lengths."""
+        if not self.length_temperatures:
+            return self
+        temperatures = Temperatures(self.temperature, self.length_temperatures)
+        (temperature,) = np.atleast_1d(temperatures.of(np.array([tokens], dtype=np.int64)))
+        return replace(self, temperature=float(temperature), length_temperatures=())
 
     def threshold(self, label: str) -> float:
         """Return the least probability at which a document gets a label."""

@@ -81,10 +81,16 @@ def draw_lengths(buckets: Sequence[LengthScores], overall: float) -> Element:
     return svg(width, bottom + 24, "Accuracy by document length", *grid, *rows)
 
 
-def draw_reliability(bins: Sequence[CalibrationBin]) -> Element:
+def draw_reliability(
+    bins: Sequence[CalibrationBin], before: Sequence[CalibrationBin] = ()
+) -> Element:
     """Draw the share of right answers against the score, above a histogram of the scores.
 
     A dot on the diagonal is a score that means what it says.
+
+    Args:
+        bins: Those that have documents.
+        before: Of the scores as they were before calibration; drawn as rings.
     """
     left, top, size = _SQUARE_LEFT, _SQUARE_TOP, _SQUARE
     base, deepest = top + size, top + size + _HISTOGRAM + 14
@@ -100,6 +106,21 @@ def draw_reliability(bins: Sequence[CalibrationBin]) -> Element:
         ]
     diagonal = {"x1": left, "y1": base, "x2": left + size, "y2": top}
     parts.append(element("line", class_="reference", **diagonal))
+    parts += [
+        element(
+            "circle",
+            element(
+                "title",
+                f"Before calibration: score {percent(item.mean_score)} on average, right "
+                f"{percent(item.accuracy)}, {_count(item.documents)}",
+            ),
+            class_="ring",
+            cx=left + size * item.mean_score,
+            cy=base - size * item.accuracy,
+            r=5,
+        )
+        for item in before
+    ]
     most = max((item.documents for item in bins), default=1)
     for item in bins:
         x, y = left + size * item.mean_score, base - size * item.accuracy
@@ -107,8 +128,8 @@ def draw_reliability(bins: Sequence[CalibrationBin]) -> Element:
         height = max(1.5, _HISTOGRAM * item.documents / most)
         step = size * (item.maximum - item.minimum)
         told = (
-            f"Score {percent(item.mean_score)} on average, right {percent(item.accuracy)}, "
-            f"{_count(item.documents)}"
+            f"Score {percent(item.mean_score)} on average, right {percent(item.accuracy)} "
+            f"(95% interval {percent(low)} to {percent(high)}), {_count(item.documents)}"
         )
         whisker = {"x1": x, "x2": x, "y1": base - size * low, "y2": base - size * high}
         # The area of a dot grows with its documents: a stray dot of three documents looks it.

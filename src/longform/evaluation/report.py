@@ -10,6 +10,7 @@ from longform.evaluation.evaluation import Evaluation
 from longform.evaluation.markup import Child, element
 from longform.evaluation.page import bar, card, page_footer, page_header, write_page
 from longform.evaluation.report_classes import show_classes, show_confusion
+from longform.evaluation.report_confidence import show_confidence
 from longform.evaluation.report_headline import show_headline
 from longform.evaluation.report_mistakes import show_mistakes
 from longform.reporting import counted
@@ -41,6 +42,7 @@ def show_figures(evaluation: Evaluation) -> list[Child]:
         _show_coverage(evaluation),
         _show_lengths(evaluation),
         _show_reliability(evaluation),
+        show_confidence(evaluation.confidence),
         show_classes(evaluation),
         None if evaluation.is_multi_label else show_confusion(evaluation),
         show_mistakes(evaluation),
@@ -100,10 +102,12 @@ def _show_lengths(evaluation: Evaluation) -> Element:
 def _show_reliability(evaluation: Evaluation) -> Element:
     _, bins = evaluation.calibration
     told = "How often answers of a score were right. On the dashed line, a score means what it says"
+    before = evaluation.calibration_before
+    rings = " Bands are 95% intervals" + ("; rings are before calibration." if before else ".")
     return card(
         "Do the scores mean what they say?",
-        f"{told}; below it, the model promises too much.",
-        draw_reliability(bins),
+        f"{told}; below it, the model promises too much.{rings}",
+        draw_reliability(bins, before),
         class_="half",
     )
 

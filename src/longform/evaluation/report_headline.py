@@ -16,10 +16,10 @@ def show_headline(evaluation: Evaluation, *notes: str) -> Element:
     right = int(evaluation.right.sum())
     meant = "all their labels and no others" if evaluation.is_multi_label else "the right label"
     low, high = evaluation.accuracy_interval
-    error, _ = evaluation.calibration
+    error = evaluation.calibration_error
     tiles = [
         ("Macro-F1", percent(evaluation.macro_f1), "", _describe_macro(evaluation)),
-        ("Calibration error", percent(error), "", _describe_certainty(evaluation)),
+        ("Calibration error", percent(error.debiased), "", _describe_certainty(evaluation)),
         (
             "Speed",
             significant(evaluation.documents_per_second),
@@ -66,10 +66,13 @@ def show_headline(evaluation: Evaluation, *notes: str) -> Element:
 
 def _describe_certainty(evaluation: Evaluation) -> str:
     scores, right = evaluation.decisions
+    error = evaluation.calibration_error
+    within = f"95% interval {percent(error.lower)} to {percent(error.upper)}; "
     points = 100 * float(scores.mean() - right.mean()) if len(scores) else 0.0
     if abs(points) < 0.5:
-        return "scores are right on average"
-    return f"scores are {abs(points):.1f} points too {'high' if points > 0 else 'low'} on average"
+        return f"{within}scores are right on average"
+    side = "high" if points > 0 else "low"
+    return f"{within}scores are {abs(points):.1f} points too {side} on average"
 
 
 def _describe_macro(evaluation: Evaluation) -> str:

@@ -174,7 +174,8 @@ class Predictor:
             for row, answer in zip(verdicts, answers, strict=True):
                 found = None
                 if evidence:
-                    found = self.scorer.evidence(documents[row], readings[row], self.rule)
+                    rule = self.rule.at_length(answer.coverage.tokens_total)
+                    found = self.scorer.evidence(documents[row], readings[row], rule)
                 outcomes[row] = replace(answer, evidence=found)
         return [outcomes[row] for row in range(len(readings))]
 
