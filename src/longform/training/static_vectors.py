@@ -63,12 +63,13 @@ def open_source(config: RunConfig, reporter: Reporter) -> LoadedEncoder:
     # Of the encoder's positions, one token and its frame must fit, not a segment.
     before, after = loaded.tokenizer.frame(config.segment_prefix)
     check_fit(str(folder), len(before) + 1 + len(after), loaded.model, loaded.tokenizer)
-    most = min(int(loaded.model.config.hidden_size), loaded.tokenizer.vocabulary_size - 1)
+    width, tokens = int(loaded.model.config.hidden_size), int(loaded.model.config.vocab_size)
+    most = min(width, tokens - 1)
     if config.static_dimension > most:
         raise ConfigError(
             "static_dimension must be at most the width of the encoder, and less than its tokens.",
-            found=f"static_dimension {config.static_dimension}, and an encoder of width "
-            f"{loaded.model.config.hidden_size} with {loaded.tokenizer.vocabulary_size:,} tokens",
+            found=f"static_dimension {config.static_dimension}, and an encoder of width {width} "
+            f"with {tokens:,} tokens",
             fix=f"Set static_dimension to {most} or less.",
         )
     return loaded
@@ -104,7 +105,8 @@ def token_vectors(
         device.name,
     )
     before, after = source.tokenizer.frame(config.segment_prefix)
-    count = source.tokenizer.vocabulary_size
+    # Of the encoder, and not of the tokenizer, whose ids may have gaps.
+    count = int(source.model.config.vocab_size)
     pieces = tuple(
         Segment(0, 0, np.array([*before, token, *after], dtype=np.int32)) for token in range(count)
     )
