@@ -101,6 +101,14 @@ def test_r50_an_encoder_trained_from_nothing_reads_alike_at_any_length(encoder, 
     reads_alike(build(encoder=encoder, token_pooling=pooling), tmp_path / "encoder.onnx")
 
 
+def test_r50_a_table_of_token_vectors_reads_alike_at_any_length(tmp_path):
+    model = build(encoder="static", static_dimension=8)
+    # Tokens that weigh nothing, as special ones do, and lighter ones than any other.
+    model.encoder.token_weights.copy_(torch.linspace(0.0, 1.0, 60) ** 4)
+    model.encoder.token_weights[3:9] = 0.0
+    reads_alike(model, tmp_path / "encoder.onnx", longest=200)
+
+
 @pytest.mark.parametrize("kind", ["longformer", "modernbert", "gpt2", "qwen2", "llama"])
 def test_r50_a_pretrained_encoder_reads_alike_at_any_length(kind, tmp_path):
     reads_alike(classifier(kind), tmp_path / "encoder.onnx")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from tiny_runs import BAG_SETTINGS, run, succeed, train, write_encoder
@@ -55,6 +56,30 @@ def test_s4_06_s4_14_an_encoder_trained_from_nothing_learns_and_passes_the_gate(
     counts = succeed("inspect", folder, "--json").json["parameters"]
     assert counts["encoder"] > counts["aggregator"] > 0
     assert counts["head"] > 0
+
+
+def test_token_vectors_of_an_encoder_become_a_bundle_that_needs_no_encoder(
+    own_folders, corpus, tmp_path
+):
+    encoder, folder = write_encoder(tmp_path / "bert"), tmp_path / "model"
+    settings = (
+        *("encoder=static", f"static_from={encoder}", "static_dimension=12"),
+        *("segment_length=32", "aggregator_hidden=16", "per_device_train_batch_size=8"),
+        *("learning_rate=0.03", "num_train_epochs=10", "static_token_dropout=0.1"),
+    )
+    result = train(corpus, folder, *settings)
+    assert result.status == 0, result.err
+    shutil.rmtree(encoder)
+    opened = load_bundle(folder)
+    assert opened.description.training["kind"] == "static"
+    assert opened.description.metrics["accuracy"] >= 0.8
+    parity = json.loads(opened.path("parity.json").read_text(encoding="utf-8"))
+    assert parity["targets"]["onnx:fp32"]["passed"] is True
+    answer = succeed("evaluate", folder, "--data", corpus.test, "--json").json
+    assert answer["accuracy"] >= 0.7
+    refused = run("prune", folder, "--output", tmp_path / "p", "--vocabulary", corpus.train)
+    assert refused.status == 2
+    assert "prune the encoder that static_from names" in " ".join(refused.err.split())
 
 
 def test_s2_03_a_bundle_lends_its_encoder_to_a_run_with_other_labels(

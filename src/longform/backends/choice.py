@@ -269,7 +269,7 @@ def tokens_per_second(backend: Backend, segment_length: int) -> float:
 
 def _fastest(bundle: Bundle, fitting: list[Candidate], reporter: Reporter) -> Candidate:
     # An encoder that only looks up embeddings is bound by memory: no runtime is faster.
-    if len(fitting) == 1 or _is_bag(bundle):
+    if len(fitting) == 1 or _looks_up(bundle):
         return fitting[0]
     record = _state_folder() / "backends" / f"{_measurement_key(bundle, fitting)}.json"
     if record.is_file():
@@ -296,8 +296,8 @@ def _fastest(bundle: Bundle, fitting: list[Candidate], reporter: Reporter) -> Ca
     return best
 
 
-def _is_bag(bundle: Bundle) -> bool:
-    return bundle.description.knobs.model.get("encoder") == "bag"
+def _looks_up(bundle: Bundle) -> bool:
+    return bundle.description.knobs.model.get("encoder") in ("bag", "static")
 
 
 def _write_record(path: Path, content: dict[str, Any]) -> None:

@@ -185,7 +185,9 @@ def _contenders(bundle: Bundle, backends: list[str] | None, baseline: bool) -> l
 
 
 def _has_no_pretrained_encoder(bundle: Bundle) -> bool:
-    return bundle.description.knobs.model.get("encoder") in {"bag", "lstm", "linformer"}
+    from longform.config import SCRATCH_ENCODERS
+
+    return bundle.description.knobs.model.get("encoder") in SCRATCH_ENCODERS
 
 
 def _as_json(workload: Workload, speeds: Sequence[Speed]) -> dict[str, Any]:

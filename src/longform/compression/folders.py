@@ -118,8 +118,9 @@ def _open_bundle(source: Path) -> EncoderFolder:
     if not isinstance(inner, nn.Module) or model.config.encoder_config is None:
         raise InputError(
             "Pruning is for pretrained encoders.",
-            found=f"a bundle with the encoder '{model.config.encoder}', trained from nothing",
-            fix="Train it anew with a smaller vocabulary_size or width instead.",
+            found=f"a bundle with the encoder '{model.config.encoder}', which has none in it",
+            fix="Train it anew with a smaller vocabulary_size or width; for 'static', prune the "
+            "encoder that static_from names.",
         )
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     inside = Tokenizer.from_str(tokenizer.serialized)

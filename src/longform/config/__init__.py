@@ -15,7 +15,13 @@ from longform.config.loading import (
     parse_assignments,
     read_settings,
 )
-from longform.config.model import SCRATCH_ENCODERS, Aggregation, ModelSettings, TokenPooling
+from longform.config.model import (
+    SCRATCH_ENCODERS,
+    STATIC,
+    Aggregation,
+    ModelSettings,
+    TokenPooling,
+)
 from longform.config.pretraining import PretrainingSettings
 from longform.config.segments import CleaningStep, SegmentSettings
 from longform.config.settings import RunConfig
@@ -25,6 +31,7 @@ __all__ = [
     "ALIASES",
     "LINEAR",
     "SCRATCH_ENCODERS",
+    "STATIC",
     "Aggregation",
     "AugmentationSettings",
     "AugmentationStep",

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 TokenPooling = Literal["cls", "mean", "max", "last"]
 Aggregation = Literal["mean", "max", "attention", "lstm", "gru", "transformer", "concat"]
 
-SCRATCH_ENCODERS = ("bag", "lstm", "linformer")
-"""Values of `encoder` that name an encoder which is trained from nothing."""
+STATIC = "static"
+"""Value of `encoder` that asks for token vectors distilled from the encoder of `static_from`."""
+SCRATCH_ENCODERS = ("bag", "lstm", "linformer", STATIC)
+"""Values of `encoder` that name an encoder of longform's own, of which no folder is loaded."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -37,12 +39,13 @@ class ModelSettings(BaseModel):
     over them."""
     encoder: str = "bag"
     """`linear` fits a linear model over n-grams, without any encoder; `bag`, `lstm` and
-    `linformer` are trained from nothing; otherwise a folder or name of a Hugging Face encoder or
-    decoder, or a bundle whose encoder to start from."""
+    `linformer` are trained from nothing; `static` looks up token vectors that are distilled from
+    the encoder of `static_from`; otherwise a folder or name of a Hugging Face encoder or decoder,
+    or a bundle whose encoder to start from."""
     token_pooling: TokenPooling | None = None
     """Token vectors -> segment vector: the first one, the mean, the maximum of each feature, or the
     last one. None: `last` for a decoder, `max` for `lstm`, `mean` otherwise. Ignored by `bag`,
-    whose tokens are averaged."""
+    whose tokens are averaged; of `static`, how the encoder that it is distilled from pools."""
     aggregator: Aggregation = "attention"
     """Segment vectors -> document vector. `concat` wants `max_segments`."""
     aggregator_hidden: int = Field(256, ge=1)
@@ -56,7 +59,8 @@ class ModelSettings(BaseModel):
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of features dropped in training before the aggregator and before the classifier."""
     frozen: bool = False
-    """Leave a pretrained encoder as it is and train on cached segment vectors."""
+    """Leave a pretrained encoder, or the token vectors of `static`, as they are and train on cached
+    segment vectors."""
     quantization_aware: bool = False
     """Fine-tune a pretrained encoder with weights and inputs rounded as int8 arithmetic rounds
     them, and export it in int8 as well, as `onnx:int8`."""
@@ -71,6 +75,14 @@ class ModelSettings(BaseModel):
     """Hash buckets for the token pairs of `bag`."""
     bag_token_dropout: float = Field(0.3, ge=0, lt=1)
     """Share of tokens and token pairs that `bag` leaves out of each training step."""
+    static_from: str | None = None
+    """Folder of the pretrained encoder, or the bundle, whose tokenizer `static` takes and whose
+    vectors of single tokens it starts from."""
+    static_dimension: int = Field(256, ge=1)
+    """Width of the token vectors of `static`: so many principal components are kept of the
+    encoder's."""
+    static_token_dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of tokens that `static` leaves out of each training step."""
     encoder_hidden: int = Field(128, ge=2, multiple_of=2)
     """Width of the encoders `lstm` and `linformer`."""
     encoder_layers: int = Field(1, ge=1)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, model_validator
 
 from longform.config.data import AugmentationSettings, DataSettings
 from longform.config.linear import LINEAR, LinearSettings
-from longform.config.model import SCRATCH_ENCODERS, ModelSettings
+from longform.config.model import SCRATCH_ENCODERS, STATIC, ModelSettings
 from longform.config.segments import SegmentSettings
 from longform.config.training import TrainingSettings
 
@@ -36,7 +36,9 @@ class RunConfig(
     @model_validator(mode="after")
     def _adapted_encoder_is_pretrained(self) -> RunConfig:
         for name in ("frozen", "lora"):
-            if getattr(self, name) and self.encoder in {*SCRATCH_ENCODERS, LINEAR}:
+            if not getattr(self, name) or (name == "frozen" and self.encoder == STATIC):
+                continue
+            if self.encoder in {*SCRATCH_ENCODERS, LINEAR}:
                 raise ValueError(
                     f"{name} needs a pretrained encoder, found encoder '{self.encoder}'"
                 )
@@ -57,6 +59,19 @@ class RunConfig(
                         "quantization_aware rounds all weights of an encoder that is trained as "
                         f"a whole, which {name} does not allow; found both"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _static_vectors_come_from_somewhere(self) -> RunConfig:
+        if self.encoder == STATIC and self.static_from is None:
+            raise ValueError(
+                "encoder 'static' needs static_from, the folder of the pretrained encoder whose "
+                "token vectors are distilled"
+            )
+        if self.encoder != STATIC and self.static_from is not None:
+            raise ValueError(
+                f"static_from belongs to encoder 'static', found encoder '{self.encoder}'"
+            )
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,8 @@ class OptimizationSettings(BaseModel):
 
     learning_rate: float | None = Field(None, gt=0)
     """Of the encoder, or of what is trained alone. None: 5e-5 for a fine-tuned encoder, 5e-4 with
-    `lora`, 1e-3 for a head on a frozen encoder and for `lstm` and `linformer`, 5e-3 for `bag`."""
+    `lora`, 1e-3 for a head on a frozen encoder and for `lstm` and `linformer`, 5e-3 for `bag` and
+    `static`."""
     head_learning_rate: float | None = Field(None, gt=0)
     """Of the head, when a pretrained encoder is trained below it. None: 1e-3."""
     layer_learning_rate_decay: float = Field(0.9, gt=0, le=1)

@@ -15,12 +15,15 @@ class LongTextConfig(PretrainedConfig):
     """Everything that decides the shape of a model.
 
     Args:
-        encoder: `bag`, `lstm`, `linformer`, or the `model_type` of a Hugging Face encoder.
+        encoder: `bag`, `lstm`, `linformer`, `static`, or the `model_type` of a Hugging Face
+            encoder.
         encoder_config: For a Hugging Face encoder, its own configuration as a mapping.
         vocabulary_size: Token ids that an encoder trained from nothing knows.
         bag_dimension: Width of the embeddings of `bag`.
         bag_buckets: Hash buckets for the token pairs of `bag`.
         bag_token_dropout: Share of tokens and pairs left out of a training step of `bag`.
+        static_dimension: Width of the token vectors of `static`.
+        static_token_dropout: Share of tokens left out of a training step of `static`.
         encoder_hidden: Width of the encoders `lstm` and `linformer`.
         encoder_layers: Layers of them.
         encoder_heads: Attention heads of `linformer`.
@@ -52,6 +55,8 @@ class LongTextConfig(PretrainedConfig):
         bag_dimension: int = 128,
         bag_buckets: int = 65_521,
         bag_token_dropout: float = 0.3,
+        static_dimension: int = 256,
+        static_token_dropout: float = 0.3,
         encoder_hidden: int = 128,
         encoder_layers: int = 1,
         encoder_heads: int = 4,
@@ -75,6 +80,8 @@ class LongTextConfig(PretrainedConfig):
         self.bag_dimension = bag_dimension
         self.bag_buckets = bag_buckets
         self.bag_token_dropout = bag_token_dropout
+        self.static_dimension = static_dimension
+        self.static_token_dropout = static_token_dropout
         self.encoder_hidden = encoder_hidden
         self.encoder_layers = encoder_layers
         self.encoder_heads = encoder_heads
@@ -112,4 +119,5 @@ class LongTextConfig(PretrainedConfig):
             values = dict(self.encoder_config)
             # Some types call it otherwise, and know the usual name as another of it.
             return int(AutoConfig.for_model(values.pop("model_type"), **values).hidden_size)
-        return self.bag_dimension if self.encoder == "bag" else self.encoder_hidden
+        widths = {"bag": self.bag_dimension, "static": self.static_dimension}
+        return widths.get(self.encoder, self.encoder_hidden)

@@ -9,6 +9,7 @@ from longform.models.configuration import LongTextConfig
 from longform.models.linformer import LinformerEncoder
 from longform.models.pretrained import PretrainedEncoder, pooler_arguments
 from longform.models.recurrent import RecurrentEncoder
+from longform.models.static import StaticEncoder
 
 __all__ = [
     "SCRATCH",
@@ -16,6 +17,7 @@ __all__ = [
     "LinformerEncoder",
     "PretrainedEncoder",
     "RecurrentEncoder",
+    "StaticEncoder",
     "build_encoder",
     "pooler_arguments",
 ]
@@ -24,8 +26,9 @@ SCRATCH: dict[str, type[nn.Module]] = {
     "bag": BagEncoder,
     "lstm": RecurrentEncoder,
     "linformer": LinformerEncoder,
+    "static": StaticEncoder,
 }
-"""Value of `LongTextConfig.encoder` -> an encoder that is trained from nothing."""
+"""Value of `LongTextConfig.encoder` -> an encoder of longform's own."""
 
 
 def build_encoder(config: LongTextConfig, model: nn.Module | None = None) -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from longform.config import RunConfig
-from longform.config.model import SCRATCH_ENCODERS
+from longform.config.model import SCRATCH_ENCODERS, STATIC
 from longform.models.aggregators import AGGREGATORS
 from longform.search.costs import EncoderCost
 from longform.search.space import Choices, Parameter, Range, Space
@@ -59,7 +59,13 @@ def default_space(
             Parameter("bag_dimension", Choices((64, 128, 256)), when),
             Parameter("bag_token_dropout", Range(0.0, 0.6, 0.1), when),
         ]
-    others = tuple(name for name in scratch if name != "bag")
+    if STATIC in scratch:
+        when = {"encoder": (STATIC,)}
+        parameters += [
+            Parameter("learning_rate", Range(1e-3, 3e-2, log=True), when, STATIC),
+            Parameter("static_token_dropout", Range(0.0, 0.6, 0.1), when),
+        ]
+    others = tuple(name for name in scratch if name not in ("bag", STATIC))
     if others:
         when = {"encoder": others}
         parameters.append(Parameter("learning_rate", Range(2e-4, 5e-3, log=True), when, "scratch"))

@@ -133,7 +133,7 @@ class TextTokenizer:
         lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
         ids = chain.from_iterable(encoding.ids for encoding in encodings)
         token_ids = np.fromiter(ids, dtype=np.int32, count=int(lengths.sum()))
-        forbidden = np.flatnonzero(np.isin(token_ids, list(self._forbidden_ids)))
+        forbidden = np.flatnonzero(np.isin(token_ids, list(self.special_ids)))
         if len(forbidden) == 0:
             return token_ids, lengths
         parts = _split(token_ids, lengths)
@@ -148,13 +148,13 @@ class TextTokenizer:
         encodings = self._tokenizer.encode_batch(list(sentences), add_special_tokens=False)
         found = [encoding.offsets for encoding in encodings]
         for index, encoding in enumerate(encodings):
-            if not self._forbidden_ids.isdisjoint(encoding.ids):
+            if not self.special_ids.isdisjoint(encoding.ids):
                 found[index] = [span for _, span in self._encode_apart(sentences[index])]
         return found
 
     @cached_property
-    def _forbidden_ids(self) -> frozenset[int]:
-        """Ids of special tokens, which no text may have; any text may have unknown tokens."""
+    def special_ids(self) -> frozenset[int]:
+        """Ids of special tokens, which no text has; any text may have unknown tokens."""
         added = self._tokenizer.get_added_tokens_decoder()
         special = {token_id for token_id, token in added.items() if token.special}
         return frozenset(special - {self.unknown_id})
@@ -169,7 +169,7 @@ class TextTokenizer:
         """
         encoding = self._tokenizer.encode(sentence, add_special_tokens=False)
         tokens = list(zip(encoding.ids, encoding.offsets, strict=True))
-        cuts = {span[0] + 1 for token_id, span in tokens if token_id in self._forbidden_ids}
+        cuts = {span[0] + 1 for token_id, span in tokens if token_id in self.special_ids}
         boundaries = [0, *sorted(cuts - {0, len(sentence)}), len(sentence)]
         if len(boundaries) == 2:
             return tokens

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from longform.config import SCRATCH_ENCODERS, RunConfig
+from longform.config import SCRATCH_ENCODERS, STATIC, RunConfig
 from longform.errors import ConfigError
 from longform.training.devices import Device
 from longform.training.optimizer import Rates
@@ -26,6 +26,7 @@ class Recipe:
 
 RECIPES = {
     "bag": Recipe(learning_rate=5e-3, epochs=5, batch_size=16),
+    "static": Recipe(learning_rate=5e-3, epochs=5, batch_size=16),
     "scratch": Recipe(learning_rate=1e-3, epochs=5, batch_size=16),
     "frozen": Recipe(learning_rate=1e-3, epochs=12, batch_size=32),
     "fine-tuning": Recipe(learning_rate=5e-5, epochs=3, batch_size=8),
@@ -36,12 +37,12 @@ _HEAD_RATE = 1e-3
 
 def kind_of_training(config: RunConfig) -> str:
     """Return the key of `RECIPES` that a configuration falls under."""
-    if config.encoder == "bag":
-        return "bag"
-    if config.encoder in SCRATCH_ENCODERS:
-        return "scratch"
     if config.frozen:
         return "frozen"
+    if config.encoder in ("bag", STATIC):
+        return config.encoder
+    if config.encoder in SCRATCH_ENCODERS:
+        return "scratch"
     return "lora" if config.lora else "fine-tuning"
 
 

@@ -60,13 +60,17 @@ def load_encoder(config: RunConfig, reporter: Reporter) -> LoadedEncoder:
             together.
         ConfigError: The encoder's type cannot be exported, or its positions are too few.
     """
-    source = encoder_source(config.encoder)
-    if _is_classifier(source):
-        loaded = _load_from_bundle(config, Path(source), reporter)
-    else:
-        loaded = _load_pretrained(config, source, reporter)
+    loaded = read_encoder(config, reporter)
     check_fit(config.encoder, config.segment_length, loaded.model, loaded.tokenizer)
     return loaded
+
+
+def read_encoder(config: RunConfig, reporter: Reporter) -> LoadedEncoder:
+    """Load the encoder that a run names, as `load_encoder`, whatever its segments."""
+    source = encoder_source(config.encoder)
+    if _is_classifier(source):
+        return _load_from_bundle(config, Path(source), reporter)
+    return _load_pretrained(config, source, reporter)
 
 
 def load_tokenizer(name: str) -> TextTokenizer:
@@ -107,8 +111,8 @@ def _load_pretrained(config: RunConfig, source: str, reporter: Reporter) -> Load
         OSError, ValueError, KeyError, SafetensorError, RuntimeError, AttributeError
     ) as error:  # fmt: skip
         raise InputError(
-            "The encoder must be 'bag', 'lstm', 'linformer', or a folder (or a name in the local "
-            "Hugging Face cache) with config.json, model.safetensors and a tokenizer.",
+            "The encoder must be 'bag', 'lstm', 'linformer', 'static', or a folder (or a name in "
+            "the local Hugging Face cache) with config.json, model.safetensors and a tokenizer.",
             found=f"'{config.encoder}': {_first_sentence(error)}",
             fix="Give the path of a downloaded model, or leave --encoder out to train 'bag'.",
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from longform.config import SCRATCH_ENCODERS, RunConfig, TokenPooling
+from longform.config import SCRATCH_ENCODERS, STATIC, RunConfig, TokenPooling
 from longform.data.labels import LabelMap
 from longform.errors import ConfigError
 from longform.models import LongTextClassifier, LongTextConfig
@@ -18,6 +18,7 @@ from longform.text.cleaning import Cleaner
 from longform.text.tokenization import TextTokenizer
 from longform.text.vocabulary import train_tokenizer
 from longform.training.encoder_loading import load_encoder
+from longform.training.static_vectors import fill_table, open_source, token_vectors
 
 _VOCABULARY_CHARACTERS = 20_000_000
 """Characters of the corpus that a tokenizer is learnt from: more changes nothing."""
@@ -45,15 +46,17 @@ def initialize(
     """
     reporter = reporter or Reporter()
     _check_logits(config, labels)
-    encoder = None
-    if config.encoder in SCRATCH_ENCODERS:
+    encoder, vectors = None, None
+    if config.encoder == STATIC:
+        source = open_source(config, reporter)
+        vectors = token_vectors(source, config, weights_digest(source.model), reporter)
+        tokenizer, pooling = source.tokenizer, source.pooling
+        settings: dict[str, Any] = {"encoder": STATIC, "vocabulary_size": len(vectors)}
+    elif config.encoder in SCRATCH_ENCODERS:
         cleaner = Cleaner(config.segment_settings())
         cleaned = (cleaner.clean(text).text for text in _limited(texts))
         tokenizer = train_tokenizer(cleaned, config.vocabulary_size)
-        settings: dict[str, Any] = {
-            "encoder": config.encoder,
-            "vocabulary_size": tokenizer.vocabulary_size,
-        }
+        settings = {"encoder": config.encoder, "vocabulary_size": tokenizer.vocabulary_size}
         pooling = _SCRATCH_POOLING[config.encoder]
     else:
         loaded = load_encoder(config, reporter)
@@ -74,13 +77,18 @@ def initialize(
         label2id=labels.label2id,
         problem_type=labels.problem_type,
     )
-    return LongTextClassifier(model_config, encoder), tokenizer
+    model = LongTextClassifier(model_config, encoder)
+    if vectors is not None:
+        fill_table(model, vectors)
+    return model, tokenizer
 
 
 _COPIED = (
     "bag_dimension",
     "bag_buckets",
     "bag_token_dropout",
+    "static_dimension",
+    "static_token_dropout",
     "encoder_hidden",
     "encoder_layers",
     "encoder_heads",

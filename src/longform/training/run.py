@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from longform.backends.base import Backend
 from longform.backends.torch import TorchBackend
-from longform.config import RunConfig
+from longform.config import STATIC, RunConfig
 from longform.models import LongTextClassifier
 from longform.models.fake_quantization import QuantizedLayer
 from longform.reporting import Reporter
@@ -36,6 +36,7 @@ from longform.training.judging import Validation
 from longform.training.lessons import Lesson
 from longform.training.observation import PREPARING
 from longform.training.quantization import settle_quantization
+from longform.training.static_vectors import settle_static
 from longform.training.trainer import HeadModel, LongTextTrainer
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Floats, SegmentedDocument, Targets
@@ -100,6 +101,8 @@ class Run:
         """
         config, lesson = self.config, self.lesson
         with nullcontext() if lesson is None else lesson.given_to(self.model.head):
+            if config.encoder == STATIC:
+                settle_static(self.model, parts[0].documents, self.segmenter.tokenizer)
             trainer = self.frozen(parts, open_encoder) if config.frozen else self.trained(parts)
             trainer.watch.add(PREPARING, time.perf_counter() - self.started)
             with suited_encoder(self.model, self.device.name, config):

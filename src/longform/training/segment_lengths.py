@@ -14,7 +14,13 @@ from typing import Any
 
 from longform.backends.base import Backend
 from longform.backends.choice import tokens_per_second
-from longform.config import DataSettings, ModelSettings, RunConfig, SegmentSettings
+from longform.config import (
+    SCRATCH_ENCODERS,
+    DataSettings,
+    ModelSettings,
+    RunConfig,
+    SegmentSettings,
+)
 from longform.data.splits import Split, stratified_split
 from longform.errors import ConfigError, InputError
 from longform.evaluation.work import work_of
@@ -95,7 +101,7 @@ def propose_length(
     Raises:
         ConfigError: There is no pretrained encoder, or it reads none of the lengths.
     """
-    if config.encoder in {"bag", "lstm", "linformer"}:
+    if config.encoder in SCRATCH_ENCODERS:
         raise ConfigError(
             "try_segment_lengths needs a pretrained encoder: its frozen vectors are what is tried.",
             found=f"encoder '{config.encoder}'",
