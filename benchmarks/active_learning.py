@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from longform.data.duplicates import find_duplicates
 from longform.data.labels import LabelMap
 from longform.data.readers import read_documents
 from longform.data.samples import generate_documents
+from longform.decision.calibration import fit_temperature
 from longform.decision.rule import DecisionRule
 from longform.evaluation.metrics import accuracy, macro_f1
 from longform.inference.linear import FeatureSegment, LinearScorer, make_reader
@@ -49,7 +51,6 @@ from longform.text.cleaning import Cleaner
 from longform.text.features import FeatureReader
 from longform.text.ngrams import Tokens
 from longform.training.linear import choose_analyzer, fit_weights, scaled, tokenize_all
-from longform.training.margins import fit_temperature
 from longform.types import Coverage, Document, Floats, Integers, SegmentedDocument
 
 _HELD_OUT = 5
@@ -214,7 +215,7 @@ class Simulation:
         weights = fit_weights(self.config, self.reader, tokens, self.labels, targets, Reporter())
         model = LinearModel(self.reader, weights)
         logits = self._logits(model, [self.pool.tokens[row] for row in held])
-        temperature = fit_temperature(logits, self.pool.targets[held])
+        temperature = fit_temperature(logits, self.pool.targets[held]) or 1.0
         rule = DecisionRule(self.labels.names, self.labels.problem_type)
         return LinearModel(self.reader, scaled(weights, temperature)), rule
 
@@ -282,7 +283,7 @@ def labels_needed(points: Sequence[Point], strategy: str, goal: float) -> float 
         None where it is never reached.
     """
     curve = mean_curve(points, strategy)
-    for (before, low), (after, high) in zip(curve, curve[1:], strict=False):
+    for (before, low), (after, high) in pairwise(curve):
         if low >= goal:
             return float(before)
         if high >= goal:
@@ -361,11 +362,13 @@ def main() -> None:
     figures: list[PassageFigures] = []
     for seed in range(given.seeds):
         for name in given.strategies:
-            rounds = simulation.run(check_strategy(name), seed, given.start, given.step, given.stop)
-            for point, model, rule in rounds:
+            strategy = check_strategy(name)
+            rounds = list(simulation.run(strategy, seed, given.start, given.step, given.stop))
+            for point, _, _ in rounds:
                 points.append(point)
                 print(f"seed {seed} {name:17} {point.labels:4} labels {point.accuracy:.4f}")
             if name == DEFAULT_STRATEGY:
+                _, model, rule = rounds[-1]
                 figures.append(simulation.passages(model, rule, given.passages, seed))
                 print(figures[-1])
     rows = summarize(points, given.start)

@@ -26,10 +26,10 @@ def task(text, *results, number=1, **fields):
     return {"id": number, "data": {"text": text}, "annotations": annotations, **fields}
 
 
-def read(tmp_path, rows, settings=DataSettings(), **arguments):
+def read(tmp_path, rows, settings=None, **arguments):
     path = tmp_path / "export.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
-    return read_documents(path, settings, **arguments)
+    return read_documents(path, settings or DataSettings(), **arguments)
 
 
 def test_choices_become_the_label_and_spans_are_passed_over(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 
 from longform.decision.rule import DecisionRule
 from longform.inference.scorer import Reading, Scorer
-from longform.types import Document, Evidence, Floats
+from longform.types import Document, Evidence, Floats, Integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ class FocusedRule(DecisionRule):
         values = {field.name: getattr(rule, field.name) for field in fields(rule)}
         return cls(**values, focus=label)
 
-    def probabilities(self, logits: Floats) -> Floats:
+    def probabilities(self, logits: Floats, tokens: Integers | None = None) -> Floats:
         """Return float32 `[docs, classes]`, zero but for the label in focus."""
-        whole = super().probabilities(logits)
+        whole = super().probabilities(logits, tokens)
         only = np.zeros_like(whole)
         column = self.labels.index(self.focus)
         only[:, column] = whole[:, column]

@@ -153,7 +153,8 @@ def _score(
         [reading.vectors for _, reading in readings],
         [reading.document.positions for _, reading in readings],
     )
-    probabilities = predictor.rule.probabilities(logits)
+    tokens = [reading.document.coverage.tokens_total for _, reading in readings]
+    probabilities = predictor.rule.probabilities(logits, np.array(tokens, dtype=np.int64))
     priorities = prioritize(strategy, probabilities, predictor.rule, generator)
     for row, (document, reading) in enumerate(readings):
         yield PooledDocument(
@@ -161,7 +162,7 @@ def _score(
             logits=logits[row],
             vector=describe(reading),
             priority=float(priorities[row]),
-            tokens=reading.document.coverage.tokens_total,
+            tokens=tokens[row],
             order=before + row,
         )
 

@@ -159,7 +159,7 @@ def select(
         )
     logits = np.stack([item.logits for item in kept])
     candidates = Candidates(
-        probabilities=predictor.rule.probabilities(logits),
+        probabilities=predictor.rule.probabilities(logits, _tokens(kept)),
         vectors=np.stack([item.vector for item in kept]),
         priorities=np.array([item.priority for item in kept]),
         clusters=clusters,
@@ -195,9 +195,13 @@ def _without_copies(
     return kept, duplicates.cluster_ids, len(copies), (*notes, *duplicates.notes)
 
 
+def _tokens(items: Sequence[PooledDocument]) -> Integers:
+    return np.array([item.tokens for item in items], dtype=np.int64)
+
+
 def _make_task(predictor: Predictor, item: PooledDocument, share: float) -> Task:
     rule = predictor.rule
-    probabilities: Floats = rule.probabilities(item.logits[np.newaxis])
+    probabilities: Floats = rule.probabilities(item.logits[np.newaxis], _tokens([item]))
     order = np.argsort(-probabilities[0], kind="stable")[: _LABELS_ASKED + 1].tolist()
     scores = {rule.labels[place]: float(probabilities[0, place]) for place in order}
     likeliest = list(scores)[:_LABELS_ASKED]
