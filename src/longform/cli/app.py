@@ -26,6 +26,7 @@ from longform.cli.predict import predict
 from longform.cli.pretrain import SeveralFilesCommand, pretrain
 from longform.cli.prune import prune
 from longform.cli.search import search
+from longform.cli.select import select
 from longform.cli.selftest import selftest
 from longform.cli.serve import serve
 from longform.cli.train import train
@@ -53,6 +54,7 @@ for verb in (
     evaluate,
     bench,
     predict,
+    select,
     inspect,
     serve,
     key,

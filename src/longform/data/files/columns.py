@@ -16,7 +16,7 @@ _WELL_KNOWN = {
         *("文本", "内容", "正文", "文章", "全文", "句子"),
     ),
     _LABEL: (
-        *("label", "labels", "category", "class", "target", "tag"),
+        *("label", "labels", "category", "class", "target", "tag", "cats"),
         *("标签", "类别", "分类", "标注"),
     ),
 }

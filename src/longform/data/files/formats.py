@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from longform.data.files.annotations import AnnotatedTasks
 from longform.data.files.arrow import open_arrow
 from longform.data.files.delimited import open_delimited
 from longform.data.files.excel import open_excel
@@ -67,7 +68,10 @@ def _open_json(source: Source, *, is_array: bool) -> Table:
     iterate = iterate_json_array if is_array else iterate_json_lines
 
     def read(columns: tuple[str, ...]) -> Iterator[Row]:
-        return iterate(source, table)
+        tasks = AnnotatedTasks()
+        for row in iterate(source, table):
+            yield tasks.flatten(row)
+        table.notes += tasks.notes()
 
     table = Table(format="json" if is_array else "jsonl", read=read)
     expected = _JSON_SUFFIXES.get(source.suffix)
