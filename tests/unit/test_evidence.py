@@ -33,7 +33,7 @@ def mean_head(vectors: list[Floats], positions: list[Floats]) -> Floats:
 
 def test_the_score_is_the_change_of_probability_without_the_segment():
     vectors = np.array([[0, 0, 0], [6, 0, 0], [0, 3, 0], [0, 0, 1]], dtype=np.float32)
-    found = leave_one_out(read(4), vectors, mean_head, RULE)
+    found , _ = leave_one_out(read(4), vectors, mean_head, RULE)
     whole = softmax(vectors.mean(axis=0, keepdims=True))[0, 0]
     for index, item in enumerate(found):
         without = np.delete(vectors, index, axis=0).mean(axis=0, keepdims=True)
@@ -56,7 +56,7 @@ def test_segments_left_out_do_not_move_the_others():
 
 def test_the_temperature_is_that_of_the_prediction():
     vectors = np.array([[4, 0, 0], [0, 1, 0]], dtype=np.float32)
-    found = leave_one_out(read(2), vectors, mean_head, DecisionRule(LABELS, temperature=3.0))
+    found , _ = leave_one_out(read(2), vectors, mean_head, DecisionRule(LABELS, temperature=3.0))
     both = softmax(vectors.mean(axis=0, keepdims=True), 3.0)[0, 0]
     assert found[0].score == pytest.approx(float(both - softmax(vectors[1:], 3.0)[0, 0]), abs=1e-6)
 
@@ -67,7 +67,7 @@ def test_the_only_segment_cannot_be_left_out(segments):
         pytest.fail("the head must not run")
 
     vectors = np.ones((segments, 3), dtype=np.float32)
-    assert leave_one_out(read(segments), vectors, head, RULE) == ()
+    assert leave_one_out(read(segments), vectors, head, RULE) == ((), None)
 
 
 @pytest.mark.parametrize("segments", [2, MAX_PARTS, MAX_PARTS + 1, 100, 1000])
@@ -79,7 +79,7 @@ def test_long_documents_are_left_out_in_parts_that_cover_them(segments):
 
     calls = readings = 0
     vectors = np.random.default_rng(0).normal(size=(segments, 3)).astype(np.float32)
-    found = leave_one_out(read(segments), vectors, head, RULE)
+    found , _ = leave_one_out(read(segments), vectors, head, RULE)
     assert calls == 1
     assert readings == len(found) + 1 == min(segments, MAX_PARTS) + 1
     assert (found[0].start, found[-1].end) == (0, 10 * segments)
@@ -92,7 +92,7 @@ def test_no_part_spans_text_that_a_selection_left_out():
     document = read(2 * MAX_PARTS + 5)
     tail = np.arange(len(document.segments)) >= MAX_PARTS + 1
     document.positions[tail, 0] += 100
-    found = leave_one_out(
+    found , _ = leave_one_out(
         document, np.ones((len(document.segments), 3), dtype=np.float32), mean_head, RULE
     )
     gap = document.segments[MAX_PARTS].end
