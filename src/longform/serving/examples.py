@@ -79,8 +79,11 @@ REPLIES: dict[str, dict[str, Any]] = {
         scores=[{"label": "agrees", "score": 0.88}, {"label": "differs", "score": 0.12}],
         coverage={**_COVERAGE, "segments_total": 2, "segments_used": 2},
         evidence=[
-            {"segment": 0, "start": 0, "end": 498, "score": 0.21, "label": "agrees", "part": 0},
-            {"segment": 1, "start": 0, "end": 305, "score": 0.34, "label": "agrees", "part": 1},
+            {"segment": 0, "start": 0, "end": 498, "score": 0.21, "label": "agrees",
+             "contribution": 0.9, "log_odds": 1.28, "part": 0},
+            {"segment": 1, "start": 0, "end": 305, "score": 0.34, "label": "agrees",
+             "contribution": 1.4, "log_odds": 1.84, "part": 1},
         ],
+        explanation={"method": "leave_one_out", "label": "agrees", "logit": 2.1, "base": None},
     ),
 }
