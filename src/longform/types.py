@@ -212,6 +212,23 @@ class LogitSplit:
         return bool((np.abs(total - logits) <= tolerance * size).all())
 
 
+@dataclass(frozen=True, slots=True)
+class TokenContribution:
+    """What one token adds to the logit of a label.
+
+    Attributes:
+        start: Character offset into the text as given.
+        end: Character offset, exclusive.
+        contribution: Its part of the sum.
+        part: Which text the offsets refer to: 0, or 1 for the second text of a pair.
+    """
+
+    start: int
+    end: int
+    contribution: float
+    part: int = 0
+
+
 EvidenceMethod = Literal["exact", "leave_one_out"]
 
 

@@ -82,8 +82,8 @@ def test_the_reply_has_the_fixed_shape(serve):
 def test_evidence_comes_only_when_asked_for(serve):
     reply = serve().post("/predict", json={"text": "abc", "evidence": True}).json()
     assert reply["predictions"][0]["evidence"] == [
-        {"segment": 0, "start": 0, "end": 3, "score": 0.25, "label": "judgment", "contribution": 0.0,
-         "log_odds": 0.0}
+        {"segment": 0, "start": 0, "end": 3, "score": 0.25, "label": "judgment",
+         "contribution": 0.0, "log_odds": 0.0}
     ]  # fmt: skip
 
 

@@ -39,6 +39,7 @@ from longform.types import (
     Integers,
     Segment,
     SegmentedDocument,
+    TokenContribution,
 )
 
 RUNTIME = "numpy"
@@ -189,6 +190,19 @@ class LinearScorer(Scorer):
         )
         base = float(self.model.weights.bias[row])
         return found, Explanation("exact", rule.labels[row], float(logits[row]), base)
+
+    def token_contributions(
+        self, document: Document, rule: DecisionRule, label: str
+    ) -> list[TokenContribution]:
+        """Split the logit over characters or words; see `Scorer.token_contributions`."""
+        row = rule.labels.index(label)
+        found = []
+        for part, text in enumerate(self.split(document)):
+            for (start, end), added in zip(
+                text.spans().tolist(), text.contributions[:, row].tolist(), strict=True
+            ):
+                found.append(TokenContribution(start, end, added, part))
+        return found
 
     def split(self, document: Document) -> list[SplitText]:
         """Split the logits over the tokens of each text of a document; see `SplitText`."""

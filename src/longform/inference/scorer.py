@@ -21,6 +21,7 @@ from longform.types import (
     Floats,
     Segment,
     SegmentedDocument,
+    TokenContribution,
 )
 
 
@@ -298,6 +299,16 @@ class Scorer(ABC):
         Raises:
             InputError: The label that is asked for is not one of the model's.
         """
-        return leave_one_out(
-            reading.document, reading.vectors, self.score_readings, rule, options
-        )
+        return leave_one_out(reading.document, reading.vectors, self.score_readings, rule, options)
+
+    def token_contributions(
+        self, document: Document, rule: DecisionRule, label: str
+    ) -> list[TokenContribution] | None:
+        """Split the logit of a label over the tokens of a document.
+
+        Together with the base of the document's `Explanation` they sum to the logit.
+
+        Returns:
+            The tokens in reading order; None where the model is no sum over tokens.
+        """
+        return None
