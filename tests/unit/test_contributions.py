@@ -14,11 +14,15 @@ from longform.models.contributions import Contributions, is_sum
 
 def classifier(aggregator: str, **settings: object) -> LongTextClassifier:
     torch.manual_seed(0)
+    sizes = {"aggregator_hidden": 8, "aggregator_heads": 3, "max_segments": 9, "num_labels": 4}
     config = LongTextConfig(
-        encoder="bag", vocabulary_size=40, bag_dimension=12, bag_buckets=17, bag_token_dropout=0.0,
-        aggregator=aggregator, aggregator_hidden=8, aggregator_heads=3, num_labels=4,
-        **{"max_segments": 9} | settings,
-    )  # fmt: skip
+        encoder="bag",
+        vocabulary_size=40,
+        bag_dimension=12,
+        bag_buckets=17,
+        aggregator=aggregator,
+        **sizes | settings,
+    )
     model = LongTextClassifier(config).eval()
     # Places start without effect, and would hide a term that forgets them.
     torch.nn.init.normal_(model.head.place.modulation.weight)
@@ -35,11 +39,10 @@ def documents(width: int = 12):
 
 
 @pytest.mark.parametrize("aggregator", ["mean", "attention", "max", "concat"])
-@pytest.mark.parametrize("binary_logits", [1, 2])
-def test_contributions_sum_to_the_logits(aggregator, binary_logits):
-    settings = {"num_labels": 2, "binary_logits": 1} if binary_logits == 1 else {}
-    torch.manual_seed(0)
-    model = classifier(aggregator, **settings) if not settings else binary(aggregator)
+@pytest.mark.parametrize("settings", [{}, {"num_labels": 2, "binary_logits": 1}])
+def test_contributions_sum_to_the_logits(aggregator, settings):
+    model = classifier(aggregator, problem_type="single_label_classification", **settings)
+    assert model.head.one_logit == bool(settings)
     arguments = documents()
     with torch.inference_mode():
         logits = model.head(*arguments)
@@ -47,17 +50,6 @@ def test_contributions_sum_to_the_logits(aggregator, binary_logits):
     assert torch.allclose(parts.sum(dim=1) + base, logits, atol=1e-5)
     assert parts[1, 4:].abs().max() == 0
     assert parts[2, 1:].abs().max() == 0
-
-
-def binary(aggregator: str) -> LongTextClassifier:
-    config = LongTextConfig(
-        encoder="bag", vocabulary_size=40, bag_dimension=12, bag_buckets=17,
-        aggregator=aggregator, aggregator_hidden=8, aggregator_heads=3, num_labels=2,
-        binary_logits=1, max_segments=9, problem_type="single_label_classification",
-    )  # fmt: skip
-    model = LongTextClassifier(config).eval()
-    assert model.head.one_logit
-    return model
 
 
 @pytest.mark.parametrize("aggregator", ["lstm", "gru", "transformer"])

@@ -26,7 +26,9 @@ TEXT = "\x00𠮷😀。" + f"{FILLER}。" * 20 + DECISIVE + f"{FILLER}。" * 20
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     target = tmp_path_factory.mktemp("explained") / "bundle"
-    write_linear_bundle(fit_linear(small(), documents(60), documents(30, seed=1)), documents(30, seed=1), target)
+    write_linear_bundle(
+        fit_linear(small(), documents(60), documents(30, seed=1)), documents(30, seed=1), target
+    )
     return target
 
 
