@@ -64,8 +64,9 @@ def test_pairs_are_no_sum():
     assert not is_sum(classifier("mean", text_pair=True).head)
 
 
-def test_the_exported_split_is_that_of_the_model(tmp_path):
-    model = classifier("attention")
+@pytest.mark.parametrize("aggregator", ["mean", "attention", "max", "concat"])
+def test_the_exported_split_is_that_of_the_model(aggregator, tmp_path):
+    model = classifier(aggregator)
     path = tmp_path / "contributions.onnx"
     assert export_contributions(model, path)
     vectors, mask, positions = documents()

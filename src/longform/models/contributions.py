@@ -47,23 +47,25 @@ class Contributions(nn.Module):
             raise ValueError("the head does not add up over segments")
         self.head = head
 
-    def forward(self, vectors: Tensor, mask: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Split the logits; arguments as of `Head.forward`.
+    def forward(
+        self, segment_vectors: Tensor, segment_mask: Tensor, segment_positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Split the logits; arguments as of `Head.forward`, named as in the exported file.
 
         Returns:
             float `[docs, segments, labels]`, zeros for padding, and what is of no segment, float
             `[docs, labels]`. Their sum over the segments is the head's logits.
         """
-        head = self.head
-        placed = head.placed(vectors, mask, positions)
-        split = self.head.aggregator.output_size
+        head, mask = self.head, segment_mask
+        placed = head.placed(segment_vectors, mask, segment_positions)
+        split = head.aggregator.output_size
         weight = head.classifier.weight
         of_aggregate, of_first = weight[:, :split], weight[:, split:]  # type: ignore[misc]
         terms = _TERMS[type(head.aggregator)](head.aggregator, placed, mask, of_aggregate)
-        steps = torch.arange(vectors.shape[1], device=vectors.device)
-        is_first = (steps == 0).to(vectors.dtype).view(1, -1, 1)
+        steps = torch.arange(placed.shape[1], device=placed.device)
+        is_first = (steps == 0).to(placed.dtype).view(1, -1, 1)
         terms = terms + is_first * (placed @ of_first.T)
-        base = head.classifier.bias.expand(vectors.shape[0], -1)
+        base = head.classifier.bias.expand(placed.shape[0], -1)
         return head.both_classes(terms), head.both_classes(base)
 
 
