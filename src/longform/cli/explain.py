@@ -66,43 +66,46 @@ def explain(  # noqa: PLR0913 - one argument for each flag
     """Tell which passages of documents speak for and against their labels."""
     from longform.bundle import load_bundle
     from longform.decision.evidence import EvidenceOptions
-    from longform.evaluation.explanation_page import write_explanations
     from longform.inference.explanation import explain_documents
     from longform.reporting import ConsoleReporter
     from longform.types import Document
 
     reporter = ConsoleReporter()
-    _check_usage(texts, input_)
+    _check_usage(bundle, texts, input_, report)
     opened = load_bundle(bundle)
+    documents = [
+        Document(str(number), text, text_pair=text_pair)
+        for number, text in enumerate(texts or ([] if input_ else [sys.stdin.read()]))
+    ]
     if input_ is not None:
-        flags = {
-            "text_column": text_column,
-            "text_pair_column": text_pair_column,
-            "encoding": encoding,
-            "encoding_errors": encoding_errors,
-        }
+        flags = {"text_column": text_column, "text_pair_column": text_pair_column}
+        flags |= {"encoding": encoding, "encoding_errors": encoding_errors}
         documents = _read(opened, input_, limit, flags)
-    else:
-        documents = [
-            Document(str(number), text, text_pair=text_pair)
-            for number, text in enumerate(texts or [sys.stdin.read()])
-        ]
     with open_predictor(opened, backend, reporter) as predictor:
         options = EvidenceOptions(refine=True, label=label)
         explained = explain_documents(predictor, documents, options, tokens=tokens)
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        write_explanations(report, bundle.resolve().name, explained)
+        _write(report, bundle, explained)
         reporter.say(f"Page: {report}. It quotes the documents.")
     if as_json:
         print_json({"documents": [item.as_dict() for item in explained]})
         return
     _print(explained)
+    if report is None:
+        reporter.say("The whole texts with all passages marked: add --report page.html.")
 
 
-def _check_usage(texts: list[str] | None, input_: Path | None) -> None:
+def _check_usage(
+    bundle: Path, texts: list[str] | None, input_: Path | None, report: Path | None
+) -> None:
     from longform.errors import InputError
 
+    if report is not None and report.resolve().is_relative_to(bundle.resolve()):
+        raise InputError(
+            "A page that quotes documents must not become part of the bundle.",
+            found=f"--report {report}",
+            fix="Give a path outside the bundle's folder.",
+        )
     if input_ is not None and texts:
         raise InputError(
             "Documents come from a file or as arguments.",
@@ -122,6 +125,13 @@ def _read(bundle: Bundle, source: Path, limit: int, flags: dict[str, str | None]
 
     reader = DocumentReader(source, data_settings(bundle, **flags), labelled=False)
     return list(islice(iter(reader), limit))
+
+
+def _write(report: Path, bundle: Path, explained: list[ExplainedDocument]) -> None:
+    from longform.evaluation.explanation_page import write_explanations
+
+    report.parent.mkdir(parents=True, exist_ok=True)
+    write_explanations(report, bundle.resolve().name, explained)
 
 
 def _print(explained: list[ExplainedDocument]) -> None:

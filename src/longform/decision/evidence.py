@@ -16,7 +16,6 @@ from longform.decision.rule import DecisionRule
 from longform.errors import InputError
 from longform.types import (
     Evidence,
-    EvidenceMethod,
     Explanation,
     Floats,
     Integers,
@@ -104,29 +103,23 @@ def leave_one_out(
         leaves = _refine(
             leaves, run, lambda without: odds[0] - row_log_odds(without, rule, row, tokens)
         )
-    is_exact = split is not None and split.adds_up(logits[0])
+    exact = split if split is not None and split.adds_up(logits[0]) else None
+    added = None
+    if exact is not None:
+        added = np.stack([exact.contributions[leaf.rows].sum(axis=0) for leaf in leaves])
     found = measure(
         logits[0],
         np.stack([leaf.without for leaf in leaves]),
         rule,
         row,
         tokens,
-        contributions=np.stack([split.contributions[leaf.rows].sum(axis=0) for leaf in leaves])
-        if is_exact and split is not None
-        else None,
-        stretches=[
-            Stretch(
-                int(leaf.rows[0]),
-                document.segments[leaf.rows[0]].start,
-                document.segments[leaf.rows[-1]].end,
-                int(document.positions[leaf.rows[0], 3]),
-            )
-            for leaf in leaves
-        ],
+        contributions=added,
+        stretches=[_stretch(document, leaf.rows) for leaf in leaves],
     )
-    method: EvidenceMethod = "exact" if is_exact else "leave_one_out"
-    base = float(split.base[row]) if is_exact and split is not None else None
-    return found, Explanation(method, rule.labels[row], float(logits[0, row]), base)
+    label, logit = rule.labels[row], float(logits[0, row])
+    if exact is None:
+        return found, Explanation("leave_one_out", label, logit)
+    return found, Explanation("exact", label, logit, float(exact.base[row]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +130,12 @@ class Stretch:
     start: int
     end: int
     part: int
+
+
+def _stretch(document: SegmentedDocument, rows: Integers) -> Stretch:
+    first, last = int(rows[0]), int(rows[-1])
+    start, end = document.segments[first].start, document.segments[last].end
+    return Stretch(first, start, end, int(document.positions[first, 3]))
 
 
 def measure(
