@@ -74,4 +74,4 @@ def test_the_exported_split_is_that_of_the_model(aggregator, tmp_path):
         parts, base = Contributions(model.head).eval()(vectors, mask, positions)
     found = OnnxContributions(path)(vectors[1, :4].numpy(), positions[1, :4].numpy())
     assert np.allclose(found.contributions, parts[1, :4], atol=1e-5)
-    assert np.allclose(found.base, base[1], atol=1e-6)
+    assert np.allclose(found.base, base[1].detach(), atol=1e-6)

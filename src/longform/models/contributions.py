@@ -60,7 +60,7 @@ class Contributions(nn.Module):
         placed = head.placed(segment_vectors, mask, segment_positions)
         split = head.aggregator.output_size
         weight = head.classifier.weight
-        of_aggregate, of_first = weight[:, :split], weight[:, split:]  # type: ignore[misc]
+        of_aggregate, of_first = weight[:, :split], weight[:, split:]
         terms = _TERMS[type(head.aggregator)](head.aggregator, placed, mask, of_aggregate)
         steps = torch.arange(placed.shape[1], device=placed.device)
         is_first = (steps == 0).to(placed.dtype).view(1, -1, 1)
