@@ -56,14 +56,23 @@ class Ranking:
 
 def delete(text: str, ranking: Ranking, share: float) -> str:
     """Return a text without its first units, those that fit into a share of its characters."""
+    spans = np.array([(unit.start, unit.end) for unit in ranking.units])[ranking.order]
+    lengths = spans[:, 1] - spans[:, 0]
     left = share * len(text)
-    gone = np.zeros(len(text), dtype=np.bool_)
-    for index in ranking.order:
-        unit = ranking.units[index]
-        if unit.end - unit.start <= left:
-            gone[unit.start : unit.end] = True
-            left -= unit.end - unit.start
-    return "".join(sign for sign, is_gone in zip(text, gone.tolist(), strict=True) if not is_gone)
+    if (lengths == lengths[0]).all():
+        chosen = spans[: int(left // lengths[0])]
+    else:
+        fits = []
+        for length in lengths.tolist():
+            fits.append(length <= left)
+            left -= length * fits[-1]
+        chosen = spans[fits]
+    depth = np.zeros(len(text) + 1, dtype=np.int64)
+    np.add.at(depth, chosen[:, 0], 1)
+    np.add.at(depth, chosen[:, 1], -1)
+    signs = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    kept = signs[depth[:-1].cumsum() == 0]
+    return kept.tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def rank(

@@ -231,7 +231,8 @@ def _refine(
             for leaf in sorted(leaves, key=lambda leaf: -abs(leaf.effect))
             if len(leaf.rows) > 1 and abs(leaf.effect) >= _LEAST_EFFECT * strongest
         ]
-        chosen, pieces = [], []
+        chosen: list[_Leaf] = []
+        pieces: list[Integers] = []
         for leaf in worth:
             cut = np.array_split(leaf.rows, min(len(leaf.rows), _PIECES))
             if len(pieces) + len(cut) > min(left, _ROUND):
