@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,16 +162,20 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """How much one stretch of a document supports the predicted label.
+    """How much one stretch of a document supports a label, the predicted one if no other is asked.
 
     Attributes:
         segment: Index of the first segment of the stretch among those read.
         start: Character offset into the text as given.
         end: Character offset, exclusive.
-        score: Probability of the predicted label with the whole reading, less the probability
-            without this stretch. Positive: the stretch speaks for the label.
-        label: The predicted label.
+        score: Probability of the label with the whole reading, less the probability without this
+            stretch. Positive: the stretch speaks for the label.
+        label: The label.
         part: Which text the offsets refer to: 0, or 1 for the second text of a pair.
+        contribution: What the stretch adds to the label's logit, by the method of the
+            `Explanation`: its part of the sum, or the fall of the logit without it.
+        log_odds: The fall of ln(p / (1 - p)) without the stretch. It tells stretches apart where
+            the probability is so near to 1 that no single one changes it.
     """
 
     segment: int
@@ -180,6 +184,74 @@ class Evidence:
     score: float
     label: str
     part: int = 0
+    contribution: float = 0.0
+    log_odds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LogitSplit:
+    """The logits of a document as a sum.
+
+    Attributes:
+        contributions: float32 `[segments, classes]`.
+        base: float32 `[classes]`, what is of no segment.
+    """
+
+    contributions: Floats
+    base: Floats
+
+    def adds_up(self, logits: Floats, tolerance: float = 1e-3) -> bool:
+        """Tell whether the sum is float32 `[classes]`, but for rounding.
+
+        Args:
+            logits: Of the same document.
+            tolerance: Largest difference, over one and the size of all terms.
+        """
+        total = self.contributions.sum(axis=0) + self.base
+        if total.shape != logits.shape:
+            # A head with other labels was put into the bundle since.
+            return False
+        size = 1.0 + np.abs(self.contributions).sum(axis=0)
+        return bool((np.abs(total - logits) <= tolerance * size).all())
+
+
+@dataclass(frozen=True, slots=True)
+class TokenContribution:
+    """What one token adds to the logit of a label.
+
+    Attributes:
+        start: Character offset into the text as given.
+        end: Character offset, exclusive.
+        contribution: Its part of the sum.
+        part: Which text the offsets refer to: 0, or 1 for the second text of a pair.
+    """
+
+    start: int
+    end: int
+    contribution: float
+    part: int = 0
+
+
+EvidenceMethod = Literal["exact", "leave_one_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the figures of a document's evidence mean.
+
+    Attributes:
+        method: `exact`: the contributions and `base` sum to the logit, since the model adds up
+            over the stretches. `leave_one_out`: each contribution is a difference of two logits,
+            and nothing sums.
+        label: The label that is explained.
+        logit: Its logit, before the temperature.
+        base: The part of the logit that is of no stretch; None with `leave_one_out`.
+    """
+
+    method: EvidenceMethod
+    label: str
+    logit: float
+    base: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +291,7 @@ class Prediction:
         prediction_set: Labels, highest score first, among which the true one is with the
             probability that the bundle states; where a document may have several labels, all true
             ones. None where the bundle has no such sets.
+        explanation: What the figures of `evidence` mean; None where there is none.
     """
 
     id: str
@@ -232,6 +305,7 @@ class Prediction:
     calibrated: bool = False
     abstained: bool = False
     prediction_set: tuple[str, ...] | None = None
+    explanation: Explanation | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -353,7 +353,15 @@ def test_predict_answers_texts_as_json(bundle, corpus):
     assert all("evidence" not in answer for answer in answers)
     assert answers[0]["coverage"]["truncated"] is False
     explained = succeed("predict", bundle, texts[0], "--json", "--evidence").json["predictions"][0]
-    assert explained["evidence"][0].keys() == {"segment", "start", "end", "score", "label"}
+    assert explained["evidence"][0].keys() == {
+        "segment",
+        "start",
+        "end",
+        "score",
+        "label",
+        "contribution",
+        "log_odds",
+    }
 
 
 def test_predict_answers_texts_for_people(bundle, corpus):

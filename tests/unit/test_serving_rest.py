@@ -82,8 +82,9 @@ def test_the_reply_has_the_fixed_shape(serve):
 def test_evidence_comes_only_when_asked_for(serve):
     reply = serve().post("/predict", json={"text": "abc", "evidence": True}).json()
     assert reply["predictions"][0]["evidence"] == [
-        {"segment": 0, "start": 0, "end": 3, "score": 0.25, "label": "judgment"}
-    ]
+        {"segment": 0, "start": 0, "end": 3, "score": 0.25, "label": "judgment",
+         "contribution": 0.0, "log_odds": 0.0}
+    ]  # fmt: skip
 
 
 def test_pairs_are_answered_with_the_text_that_each_stretch_is_of(serve):
@@ -359,7 +360,8 @@ def test_the_openapi_document_names_every_reply(serve):
     }  # fmt: skip
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["properties"]) == {
-        "inputs", "text", "text_pair", "model", "version", "parameters", "evidence"
+        "inputs", "text", "text_pair", "model", "version", "parameters", "evidence",
+        "refine_evidence",
     }  # fmt: skip
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
     assert {"a document", "a pair of texts"} <= set(examples)

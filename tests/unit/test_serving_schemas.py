@@ -10,7 +10,7 @@ from longform.serving.examples import REPLIES, REQUESTS
 from longform.serving.parsing import RequestError, parse_request
 from longform.serving.reply_schemas import ModelReply, PredictReply, TimingReply, build_prediction
 from longform.serving.schemas import PredictRequest, request_schema
-from longform.types import Coverage, Document, Evidence, LabelScore, Prediction
+from longform.types import Coverage, Document, Evidence, Explanation, LabelScore, Prediction
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -182,7 +182,7 @@ def encoded(answer: Prediction, *, text_pair: bool = False, top_k: int | None = 
 
 
 def test_only_what_says_something_is_in_a_reply():
-    stretch = Evidence(3, 1, 4, -0.25, "b", part=1)
+    stretch = Evidence(3, 1, 4, -0.25, "b", part=1, contribution=0.5, log_odds=-1.5)
     always = {"label", "score", "scores", "coverage", "calibrated", "abstained"}
     assert set(encoded(prediction())) == always
     sets = encoded(prediction(calibrated=True, abstained=True, prediction_set=("b", "a")))
@@ -190,7 +190,18 @@ def test_only_what_says_something_is_in_a_reply():
     assert sets["prediction_set"] == ["b", "a"]
     assert encoded(prediction(evidence=()))["evidence"] == []
     (single,) = encoded(prediction(evidence=(stretch,)))["evidence"]
-    assert single == {"segment": 3, "start": 1, "end": 4, "score": -0.25, "label": "b"}
+    assert single == {
+        "segment": 3, "start": 1, "end": 4, "score": -0.25, "label": "b", "contribution": 0.5,
+        "log_odds": -1.5,
+    }  # fmt: skip
+    explanation = Explanation("exact", "b", 1.25, 0.75)
+    explained = encoded(prediction(evidence=(stretch,), explanation=explanation))
+    assert explained["explanation"] == {
+        "method": "exact", "label": "b", "logit": 1.25, "base": 0.75
+    }  # fmt: skip
+    # Only where nothing was asked for is there no word of it.
+    assert encoded(prediction(evidence=()))["explanation"] is None
+    assert "explanation" not in encoded(prediction())
     (pair,) = encoded(prediction(evidence=(stretch,)), text_pair=True)["evidence"]
     assert pair == {**single, "part": 1}
     assert encoded(prediction())["coverage"]["reason"] is None

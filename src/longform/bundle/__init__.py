@@ -8,6 +8,7 @@ from __future__ import annotations
 from longform.bundle.filesystem import FileSystem
 from longform.bundle.layout import (
     CONFIG_FILE,
+    CONTRIBUTIONS_FILE,
     DESCRIPTION_FILE,
     ENCODER_FILE,
     FORMAT_VERSION,
@@ -33,6 +34,7 @@ from longform.bundle.stages import CERTIFICATE_FILE, stage_bundles, stage_folder
 __all__ = [
     "CERTIFICATE_FILE",
     "CONFIG_FILE",
+    "CONTRIBUTIONS_FILE",
     "DESCRIPTION_FILE",
     "ENCODER_FILE",
     "FORMAT_VERSION",

@@ -19,6 +19,7 @@ from longform.cli.distill import distill
 from longform.cli.doctor import doctor
 from longform.cli.environment import environment
 from longform.cli.evaluate import evaluate
+from longform.cli.explain import explain
 from longform.cli.export import export
 from longform.cli.inspect import inspect
 from longform.cli.key import key
@@ -54,6 +55,7 @@ for verb in (
     evaluate,
     bench,
     predict,
+    explain,
     select,
     inspect,
     serve,

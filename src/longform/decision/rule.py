@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from longform.config import ProblemType
 from longform.decision.calibration import LengthTemperature, Temperatures
 from longform.decision.conformal import LabelSets
 from longform.decision.costs import Costs
-from longform.decision.probabilities import sigmoid, softmax
+from longform.decision.probabilities import Temperature, sigmoid, softmax
 from longform.decision.selective import Abstention
 from longform.types import Booleans, Floats, Integers, Targets
 
@@ -138,9 +139,28 @@ class DecisionRule:
         Raises:
             LongformError: A logit is NaN or infinite.
         """
-        temperatures = Temperatures(self.temperature, self.length_temperatures)
         squash = sigmoid if self.is_multi_label else softmax
-        return squash(logits, temperatures.of(tokens))
+        return squash(logits, self._temperature(tokens))
+
+    def log_odds(self, logits: Floats, tokens: Integers | None = None) -> NDArray[np.float64]:
+        """Return ln(p / (1 - p)) of each label, float64 `[docs, classes]`, where p is near 1 too.
+
+        Of the only label there is, whose probability is always 1, it is the logit. Arguments as of
+        `probabilities`.
+        """
+        temperature = np.reshape(self._temperature(tokens), (-1, 1))
+        scaled: NDArray[np.float64] = np.asarray(logits, dtype=np.float64) / temperature
+        if self.is_multi_label or scaled.shape[1] == 1:
+            return scaled
+        others = np.empty_like(scaled)
+        for row in range(scaled.shape[1]):
+            rest = np.delete(scaled, row, axis=1)
+            largest = rest.max(axis=1)
+            others[:, row] = largest + np.log(np.exp(rest - largest[:, np.newaxis]).sum(axis=1))
+        return scaled - others
+
+    def _temperature(self, tokens: Integers | None) -> Temperature:
+        return Temperatures(self.temperature, self.length_temperatures).of(tokens)
 
     def at_length(self, tokens: int) -> DecisionRule:
         """Return the rule of documents of one length, for what knows no lengths."""

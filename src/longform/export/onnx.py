@@ -90,7 +90,7 @@ def export_encoder(model: LongTextClassifier, path: Path) -> None:
         model: The trained model, in fp32 on the CPU.
         path: Where to write; batch and length stay dynamic.
     """
-    _export(*encoder_example(model), path, "segment_vector")
+    export_graph(*encoder_example(model), path, ["segment_vector"])
 
 
 def export_head(model: LongTextClassifier, path: Path) -> None:
@@ -100,16 +100,25 @@ def export_head(model: LongTextClassifier, path: Path) -> None:
         model: The trained model, in fp32 on the CPU.
         path: Where to write; the numbers of documents and segments stay dynamic.
     """
-    _export(*head_example(model), path, "logits")
+    export_graph(*head_example(model), path, ["logits"])
 
 
-def _export(
+def export_graph(
     module: nn.Module,
     example: tuple[Tensor, ...],
     dynamic_shapes: dict[str, Any],
     path: Path,
-    output: str,
+    outputs: list[str],
 ) -> None:
+    """Write a module as an ONNX file.
+
+    Args:
+        module: In fp32 on the CPU.
+        example: Of its inputs.
+        dynamic_shapes: Which axes of its inputs stay open, by input name.
+        path: Where to write.
+        outputs: Their names.
+    """
     onnx = require("onnx", "Export to ONNX")
     require("onnxscript", "Export to ONNX")
     onnxslim = require("onnxslim", "Export to ONNX")
@@ -121,7 +130,7 @@ def _export(
             dynamo=True,
             opset_version=OPSET,
             input_names=list(dynamic_shapes),
-            output_names=[output],
+            output_names=outputs,
             dynamic_shapes=dynamic_shapes,
             verbose=False,
         )
@@ -135,15 +144,15 @@ def _export(
         save_as_external_data=parameters > _PROTOBUF_LIMIT,
         location=f"{path.name}.data",
     )
-    _check_interface(onnx.load(str(path), load_external_data=False), dynamic_shapes, output)
+    _check_interface(onnx.load(str(path), load_external_data=False), dynamic_shapes, outputs)
 
 
-def _check_interface(proto: Any, inputs: Iterable[str], output: str) -> None:
+def _check_interface(proto: Any, inputs: Iterable[str], outputs: list[str]) -> None:
     """Make sure that the written file keeps the names and axes of the contract."""
     found_inputs = [value.name for value in proto.graph.input]
     found_outputs = [value.name for value in proto.graph.output]
     versions = [entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}]
-    if found_inputs != list(inputs) or found_outputs != [output] or versions != [OPSET]:
+    if found_inputs != list(inputs) or found_outputs != outputs or versions != [OPSET]:
         raise RuntimeError(
             f"the ONNX exporter changed the interface: inputs {found_inputs}, "
             f"outputs {found_outputs}, opset {versions}"

@@ -8,9 +8,11 @@ from longform.backends.choice import INT8_ENCODER, STATIC_INT8_ENCODER, runs_on_
 from longform.backends.onnx import OnnxBackend
 from longform.backends.openvino import OpenVINOBackend, Precision
 from longform.backends.processor import has_bf16_units
+from longform.bundle import CONTRIBUTIONS_FILE
 from longform.errors import InputError
 from longform.export.calibration import calibration_batches, fallback_counts, rank_layers
 from longform.export.context import ExportContext
+from longform.export.contributions import export_contributions
 from longform.export.onnx import export_head
 from longform.export.openvino import can_quantize, quantize_calibrated
 from longform.export.parity import require_parity
@@ -29,6 +31,7 @@ def make_onnx(context: ExportContext) -> None:
         shutil.copyfile(path, context.encoder.parent / path.name)
     export_head(context.model, context.head)
     require_parity(context.judge("onnx:fp32", OnnxBackend(context.encoder, context.head)))
+    export_contributions(context.model, context.folder / CONTRIBUTIONS_FILE)
 
 
 def make_openvino(context: ExportContext) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from longform.backends.base import Backend, BackendInfo, DeviceState
 from longform.decision.audit import RATE
 from longform.decision.certificate import Certificate
+from longform.decision.evidence import DEFAULT_OPTIONS, EvidenceOptions, Found
 from longform.decision.exits import NEVER, Doubles, margins
 from longform.decision.rule import DecisionRule
 from longform.inference.auditing import Answer, AuditedDocument, Auditor
@@ -39,7 +40,7 @@ from longform.inference.staging import (
     group_by_stage,
     stage_document,
 )
-from longform.types import Document, Evidence, Exit, Floats, Segment, SegmentedDocument
+from longform.types import Document, Exit, Floats, Segment, SegmentedDocument
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,14 +180,18 @@ class CascadeScorer(Scorer):
         return [reading for reading, _ in self._read_to_the_end(self.segment(documents))]
 
     def evidence(
-        self, document: Document, reading: Reading, rule: DecisionRule
-    ) -> tuple[Evidence, ...]:
+        self,
+        document: Document,
+        reading: Reading,
+        rule: DecisionRule,
+        options: EvidenceOptions = DEFAULT_OPTIONS,
+    ) -> Found:
         """Let the stage that answered tell what its answer rests on."""
         staged = _staged(reading.document)
         stage = self.stages[staged.stage]
         plain, vectors = staged.in_text_order(reading.vectors, self._widths[staged.stage])
         with self._using(staged.stage) as scorer:
-            return scorer.evidence(document, Reading(plain, vectors), stage.rule)
+            return scorer.evidence(document, Reading(plain, vectors), stage.rule, options)
 
     def pending_audits(self) -> list[Document]:
         """Hand out documents that stopped early, to be put to the last stage at leisure."""

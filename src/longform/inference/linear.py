@@ -11,6 +11,15 @@ import numpy as np
 from longform.backends.base import BackendInfo
 from longform.bundle import GOLDEN_FILE, Bundle
 from longform.config import LinearSettings
+from longform.decision.evidence import (
+    DEFAULT_OPTIONS,
+    MAX_PARTS,
+    EvidenceOptions,
+    Found,
+    Stretch,
+    explained_row,
+    measure,
+)
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError
 from longform.inference.golden import check_golden
@@ -25,14 +34,16 @@ from longform.types import (
     POSITION_FEATURES,
     Coverage,
     Document,
-    Evidence,
+    Explanation,
     Floats,
+    Integers,
     Segment,
     SegmentedDocument,
+    TokenContribution,
 )
 
 RUNTIME = "numpy"
-_MOST_PARTS = 32
+_MOST_SENTENCES = 1_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +57,38 @@ class FeatureSegment(Segment):
     """
 
     values: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitText:
+    """What the tokens of a text add to the logits.
+
+    Attributes:
+        cleaned: The text that was read.
+        tokens: With places in the cleaned text.
+        contributions: float32 `[tokens, classes]`.
+    """
+
+    cleaned: CleanedText
+    tokens: Tokens
+    contributions: Floats
+
+    def group(self, most: int) -> list[tuple[int, int, Floats]]:
+        """Return start, end and contribution of at most `most` stretches of whole sentences."""
+        boundaries = np.array(sentence_boundaries(self.cleaned.text), dtype=np.int64)
+        count = min(len(boundaries) - 1, most)
+        edges = boundaries[np.linspace(0, len(boundaries) - 1, count + 1).astype(np.int64)]
+        cuts = np.searchsorted(self.tokens.starts, edges)
+        parts = []
+        for start, end, first, last in zip(edges, edges[1:], cuts, cuts[1:], strict=False):
+            if last > first:
+                span = self.cleaned.original_span(int(start), int(end))
+                parts.append((*span, self.contributions[first:last].sum(axis=0)))
+        return parts
+
+    def spans(self) -> Integers:
+        """Return where the tokens stand in the text as given, int64 `[tokens, 2]`."""
+        return self.cleaned.original_spans(self.tokens.starts, self.tokens.ends)
 
 
 class LinearScorer(Scorer):
@@ -113,27 +156,60 @@ class LinearScorer(Scorer):
         return logits
 
     def evidence(
-        self, document: Document, reading: Reading, rule: DecisionRule
-    ) -> tuple[Evidence, ...]:
+        self,
+        document: Document,
+        reading: Reading,
+        rule: DecisionRule,
+        options: EvidenceOptions = DEFAULT_OPTIONS,
+    ) -> Found:
         """Split the answer over the sentences of a document, exactly.
 
         What the n-grams of a part add to the logits is taken from them: no other part changes, so
-        that the parts of the logits add up to the whole.
+        that the parts of the logits add up to the whole. Refined are the parts to sentences,
+        `_MOST_SENTENCES` of each text at most.
         """
+        most = _MOST_SENTENCES if options.refine else MAX_PARTS
+        stretches, added = [], []
+        for part, tokens in enumerate(self.split(document)):
+            for start, end, contribution in tokens.group(most):
+                stretches.append(Stretch(0, start, end, part))
+                added.append(contribution)
+        logits = reading.vectors.sum(axis=0) + self.model.weights.bias
+        row = explained_row(logits, rule, options.label)
+        if len(stretches) < 2:
+            return (), None
+        contributions = np.stack(added)
+        found = measure(
+            logits,
+            logits - contributions,
+            rule,
+            row,
+            reading.document.coverage.tokens_total,
+            contributions=contributions,
+            stretches=stretches,
+        )
+        base = float(self.model.weights.bias[row])
+        return found, Explanation("exact", rule.labels[row], float(logits[row]), base)
+
+    def token_contributions(
+        self, document: Document, rule: DecisionRule, label: str
+    ) -> list[TokenContribution]:
+        """Split the logit over characters or words; see `Scorer.token_contributions`."""
+        row = rule.labels.index(label)
+        found = []
+        for part, text in enumerate(self.split(document)):
+            for (start, end), added in zip(
+                text.spans().tolist(), text.contributions[:, row].tolist(), strict=True
+            ):
+                found.append(TokenContribution(start, end, added, part))
+        return found
+
+    def split(self, document: Document) -> list[SplitText]:
+        """Split the logits over the tokens of each text of a document; see `SplitText`."""
         cleaned = [self.cleaner.clean(text) for text in _texts(document)]
         tokens = [self.model.reader.tokenize(text.text) for text in cleaned]
-        logits = reading.vectors.sum(axis=0) + self.model.weights.bias
-        whole = rule.probabilities(logits[np.newaxis])[0]
-        predicted = int(whole.argmax())
-        found: list[Evidence] = []
-        for part, (text, places, added) in enumerate(
-            zip(cleaned, tokens, self.model.token_contributions(tokens), strict=True)
-        ):
-            for start, end, contribution in _group(text, places, added):
-                without = rule.probabilities((logits - contribution)[np.newaxis])[0]
-                score = float(whole[predicted] - without[predicted])
-                found.append(Evidence(0, start, end, score, rule.labels[predicted], part))
-        return tuple(found) if len(found) > 1 else ()
+        parts = self.model.token_contributions(tokens)
+        return [SplitText(*each) for each in zip(cleaned, tokens, parts, strict=True)]
 
     def warm_up(self) -> None:
         """Score a word: tables of characters are made at the first."""
@@ -202,17 +278,3 @@ def tokenize_document(reader: FeatureReader, cleaner: Cleaner, document: Documen
 def _texts(document: Document) -> tuple[str, ...]:
     pair = document.text_pair
     return (document.text,) if pair is None else (document.text, pair)
-
-
-def _group(text: CleanedText, tokens: Tokens, added: Floats) -> list[tuple[int, int, Floats]]:
-    """Return start, end and contribution of about `_MOST_PARTS` stretches of whole sentences."""
-    boundaries = np.array(sentence_boundaries(text.text), dtype=np.int64)
-    count = min(len(boundaries) - 1, _MOST_PARTS)
-    edges = boundaries[np.linspace(0, len(boundaries) - 1, count + 1).astype(np.int64)]
-    cuts = np.searchsorted(tokens.starts, edges)
-    parts = []
-    for start, end, first, last in zip(edges, edges[1:], cuts, cuts[1:], strict=False):
-        if last > first:
-            span = text.original_span(int(start), int(end))
-            parts.append((*span, added[first:last].sum(axis=0)))
-    return parts

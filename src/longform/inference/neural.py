@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from longform.backends.base import Backend, BackendInfo, DeviceState
+from longform.backends.contributions import OnnxContributions
+from longform.bundle import CONTRIBUTIONS_FILE, Bundle
+from longform.decision.evidence import DEFAULT_OPTIONS, EvidenceOptions, Found, leave_one_out
+from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics, SegmentCache
 from longform.inference.golden import check_golden
 from longform.inference.linear import LinearScorer
 from longform.inference.packing import collate_segments, pack_segments, stack_documents
-from longform.inference.scorer import EncodedSegments, Scorer
+from longform.inference.scorer import EncodedSegments, Reading, Scorer
 from longform.shapes import ShapePlan
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
@@ -42,6 +46,7 @@ class NeuralScorer(Scorer):
         cache: Vectors of segments that were read before.
         golden: The bundle's file of known answers; None where there is none.
         linear: The linear model beneath, whose logits are added to those of the head.
+        contributions: Splits the head's logits over the segments; None where they are no sum.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class NeuralScorer(Scorer):
         cache: SegmentCache | None = None,
         golden: Path | None = None,
         linear: LinearScorer | None = None,
+        contributions: OnnxContributions | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.backend = backend
@@ -62,6 +68,7 @@ class NeuralScorer(Scorer):
         self.cache = cache
         self.golden = golden
         self.linear = linear
+        self.contributions = contributions
         self.devices = backend.devices
 
     @property
@@ -113,6 +120,24 @@ class NeuralScorer(Scorer):
             return segmented
         logits = self.linear.score(documents).logits
         return [_stack(*pair) for pair in zip(segmented, logits, strict=True)]
+
+    def evidence(
+        self,
+        document: Document,
+        reading: Reading,
+        rule: DecisionRule,
+        options: EvidenceOptions = DEFAULT_OPTIONS,
+    ) -> Found:
+        """Leave parts out, and split the logits where they are a sum; see `Scorer.evidence`."""
+        positions, split = reading.document.positions, None
+        if self.contributions is not None:
+            width = self.backend.info.vector_size
+            split = self.contributions(reading.vectors[:, :width], positions)
+            if self.linear is not None:
+                split = replace(split, base=split.base + reading.vectors[0, width:])
+        return leave_one_out(
+            reading.document, reading.vectors, self.score_readings, rule, options, split
+        )
 
     def warm_up(self) -> None:
         """Run the largest segment once."""
@@ -192,3 +217,10 @@ def _stack(document: SegmentedDocument, logits: Floats) -> SegmentedDocument:
         for item in document.segments
     )
     return replace(document, segments=segments)
+
+
+def open_contributions(bundle: Bundle) -> OnnxContributions | None:
+    """Open the split of a bundle's head; None where the head is no sum, or it was not exported."""
+    if not bundle.has(CONTRIBUTIONS_FILE):
+        return None
+    return OnnxContributions(bundle.path(CONTRIBUTIONS_FILE))

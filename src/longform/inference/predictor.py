@@ -12,6 +12,7 @@ import numpy as np
 
 from longform.backends.base import Backend, BackendInfo, DeviceState
 from longform.bundle import Bundle, load_bundle
+from longform.decision.evidence import DEFAULT_OPTIONS, EvidenceOptions
 from longform.decision.rule import Decision, DecisionRule
 from longform.inference.cache import CacheSettings, CacheStatistics
 from longform.inference.opening import open_scorer
@@ -88,13 +89,14 @@ class Predictor:
         return self.scorer.cascade_statistics
 
     def predict(
-        self, texts: Sequence[str | Document], *, evidence: bool = False
+        self, texts: Sequence[str | Document], *, evidence: bool | EvidenceOptions = False
     ) -> list[Prediction]:
         """Classify texts.
 
         Args:
             texts: Texts or documents. A text's id is its place in the list.
-            evidence: Also tell how much the answer rests on each part of the text.
+            evidence: Also tell how much the answer rests on each part of the text, and in
+                which way.
 
         Returns:
             One prediction per text, in order.
@@ -106,7 +108,7 @@ class Predictor:
         if not documents:
             return []
         if evidence:
-            outcomes = self.conclude(documents, self.scorer.read(documents), evidence=True)
+            outcomes = self.conclude(documents, self.scorer.read(documents), evidence=evidence)
             # `read` reads on by itself, so that nothing further is asked for.
             return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         return self.decide(documents, self.scorer.score(documents))
@@ -148,7 +150,7 @@ class Predictor:
         documents: Sequence[Document],
         readings: Sequence[Reading],
         *,
-        evidence: bool = False,
+        evidence: bool | EvidenceOptions = False,
         raw_scores: bool = False,
     ) -> list[Prediction | Further]:
         """Answer documents whose segments have been encoded, as a whole or in part.
@@ -156,7 +158,8 @@ class Predictor:
         Args:
             documents: The documents.
             readings: What was read of each.
-            evidence: Also tell how much the answer rests on each part of the text.
+            evidence: Also tell how much the answer rests on each part of the text, and in
+                which way.
             raw_scores: Give logits as scores.
 
         Returns:
@@ -172,12 +175,20 @@ class Predictor:
             decided = [documents[row] for row in verdicts]
             answers = self.decide(decided, scores, raw_scores=raw_scores)
             for row, answer in zip(verdicts, answers, strict=True):
-                found = None
+                outcomes[row] = answer
                 if evidence:
-                    rule = self.rule.at_length(answer.coverage.tokens_total)
-                    found = self.scorer.evidence(documents[row], readings[row], rule)
-                outcomes[row] = replace(answer, evidence=found)
+                    options = DEFAULT_OPTIONS if evidence is True else evidence
+                    outcomes[row] = self._explained(answer, documents[row], readings[row], options)
         return [outcomes[row] for row in range(len(readings))]
+
+    def _explained(
+        self, answer: Prediction, document: Document, reading: Reading, options: EvidenceOptions
+    ) -> Prediction:
+        # The label that is named is not always the likeliest: mistakes may have costs.
+        asked = replace(options, label=options.label or answer.label)
+        rule = self.rule.at_length(answer.coverage.tokens_total)
+        parts, explanation = self.scorer.evidence(document, reading, rule, asked)
+        return replace(answer, evidence=parts, explanation=explanation)
 
     def pending_audits(self) -> list[Document]:
         """Hand out documents to be read once more at leisure; see `Scorer.pending_audits`."""

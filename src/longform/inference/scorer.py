@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from longform.backends.base import Backend, BackendInfo, DeviceState
-from longform.decision.evidence import leave_one_out
+from longform.decision.evidence import DEFAULT_OPTIONS, EvidenceOptions, Found, leave_one_out
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics
 from longform.inference.packing import split_by_document
 from longform.types import (
     Coverage,
     Document,
-    Evidence,
     Exit,
     Floats,
     Segment,
     SegmentedDocument,
+    TokenContribution,
 )
 
 
@@ -279,13 +279,36 @@ class Scorer(ABC):
         return [Reading(*pair) for pair in zip(segmented, vectors, strict=True)]
 
     def evidence(
-        self, document: Document, reading: Reading, rule: DecisionRule
-    ) -> tuple[Evidence, ...]:
+        self,
+        document: Document,
+        reading: Reading,
+        rule: DecisionRule,
+        options: EvidenceOptions = DEFAULT_OPTIONS,
+    ) -> Found:
         """Tell how much the answer rests on each part of a document; see `leave_one_out`.
 
         Args:
             document: As it was given.
             reading: What was read of it.
             rule: As in the prediction that is explained.
+            options: What is asked for.
+
+        Returns:
+            The parts in reading order, and what their figures mean.
+
+        Raises:
+            InputError: The label that is asked for is not one of the model's.
         """
-        return leave_one_out(reading.document, reading.vectors, self.score_readings, rule)
+        return leave_one_out(reading.document, reading.vectors, self.score_readings, rule, options)
+
+    def token_contributions(
+        self, document: Document, rule: DecisionRule, label: str
+    ) -> list[TokenContribution] | None:
+        """Split the logit of a label over the tokens of a document.
+
+        Together with the base of the document's `Explanation` they sum to the logit.
+
+        Returns:
+            The tokens in reading order; None where the model is no sum over tokens.
+        """
+        return None

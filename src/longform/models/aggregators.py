@@ -38,7 +38,11 @@ class MaxAggregator(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Return `[docs, aggregator_hidden]`."""
-        return masked_max(torch.nn.functional.gelu(self.hidden(vectors)), mask)
+        return masked_max(self.features(vectors), mask)
+
+    def features(self, vectors: Tensor) -> Tensor:
+        """Return what the largest is taken of, `[docs, segments, aggregator_hidden]`."""
+        return torch.nn.functional.gelu(self.hidden(vectors))
 
 
 class AttentionAggregator(nn.Module):
@@ -56,12 +60,16 @@ class AttentionAggregator(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """Return `[docs, width * heads]`."""
+        weight = self.weights(vectors, mask)
+        return torch.einsum("nsh,nsw->nhw", weight, vectors).flatten(1)
+
+    def weights(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Return how much each segment counts for each head, `[docs, segments, heads]`."""
         gated = torch.tanh(self.content(vectors)) * torch.sigmoid(self.gate(vectors))
         scores = self.attention(gated)
         real = mask.to(torch.bool).unsqueeze(-1)
         scores = scores.masked_fill(~real, torch.finfo(scores.dtype).min)
-        weight = torch.softmax(scores, dim=1) * real.to(vectors.dtype)
-        return torch.einsum("nsh,nsw->nhw", weight, vectors).flatten(1)
+        return torch.softmax(scores, dim=1) * real.to(vectors.dtype)
 
 
 class RecurrentAggregator(Recurrence):

@@ -78,10 +78,7 @@ class Head(nn.Module):
         Returns:
             float `[docs, labels]`, the logits.
         """
-        real = mask.to(vectors.dtype).unsqueeze(-1)
-        standardized = (vectors - self.vector_mean) * self.vector_scale
-        placed = self.place(self.normalization(standardized), positions)
-        placed = self.dropout(placed) * real
+        placed = self.placed(vectors, mask, positions)
         if self.text_pair:
             first, second = (
                 self._document_vector(*part) for part in split_parts(placed, mask, positions)
@@ -89,7 +86,17 @@ class Head(nn.Module):
             document = torch.cat([first, second, (first - second).abs(), first * second], dim=-1)
         else:
             document = self._document_vector(placed, mask, positions)
-        logits = self.classifier(self.dropout(document))
+        return self.both_classes(self.classifier(self.dropout(document)))
+
+    def placed(self, vectors: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        """Return what the aggregator reads, each segment by itself: `[docs, segments, width]`."""
+        real = mask.to(vectors.dtype).unsqueeze(-1)
+        standardized = (vectors - self.vector_mean) * self.vector_scale
+        placed = self.place(self.normalization(standardized), positions)
+        return self.dropout(placed) * real
+
+    def both_classes(self, logits: Tensor) -> Tensor:
+        """Put a zero before the only logit of a binary model, `[..., 1]`; leave others alone."""
         if self.one_logit:
             # Softmax over (0, z) is the sigmoid of z: all that follows sees two classes.
             return torch.cat([torch.zeros_like(logits), logits], dim=-1)

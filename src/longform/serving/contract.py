@@ -7,6 +7,7 @@ from typing import Protocol
 
 from longform.backends.base import BackendInfo, DeviceState
 from longform.bundle import BundleDescription
+from longform.decision.evidence import EvidenceOptions
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics
 from longform.inference.scorer import CascadeStatistics, EncodedSegments, Further, Reading
@@ -87,7 +88,7 @@ class Predictor(Protocol):
         documents: Sequence[Document],
         readings: Sequence[Reading],
         *,
-        evidence: bool = False,
+        evidence: bool | EvidenceOptions = False,
         raw_scores: bool = False,
     ) -> Sequence[Prediction | Further]:
         """Answer documents, in order, from what was read of them, or ask for more of them."""

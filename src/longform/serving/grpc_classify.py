@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
@@ -53,6 +54,7 @@ class Classifier:
                     "model": request.model or None,
                     "version": request.version or None,
                     "evidence": request.evidence,
+                    "refine_evidence": request.refine_evidence,
                     "parameters": {
                         "top_k": request.top_k or None,
                         "raw_scores": request.raw_scores,
@@ -104,7 +106,13 @@ class Classifier:
                 score=stretch.score,
                 label=stretch.label,
                 part=stretch.part,
+                contribution=stretch.contribution,
+                log_odds=stretch.log_odds,
             )
+        if outcome.explanation is not None:
+            # A base of 0 stands for none, as unset numbers do in this format.
+            explained = {**asdict(outcome.explanation), "base": outcome.explanation.base or 0.0}
+            event.explanation.CopyFrom(self._messages["Explanation"](**explained))
         event.calibrated, event.abstained = outcome.calibrated, outcome.abstained
         event.prediction_set.extend(outcome.prediction_set or ())
         event.warnings.extend(outcome.warnings)

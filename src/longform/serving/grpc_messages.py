@@ -161,6 +161,7 @@ CLASSIFIER = Protocol(
             "bool strict = 7",
             "int32 deadline_ms = 8",
             "bool low_priority = 9",
+            "bool refine_evidence = 10",
         ),
         "LabelScore": ("string label = 1", "float score = 2"),
         "Coverage": (
@@ -178,6 +179,14 @@ CLASSIFIER = Protocol(
             "float score = 4",
             "string label = 5",
             "int32 part = 6",
+            "float contribution = 7",
+            "float log_odds = 8",
+        ),
+        "Explanation": (
+            "string method = 1",
+            "string label = 2",
+            "float logit = 3",
+            "float base = 4",
         ),
         "ClassifyEvent": (
             "int32 index = 1",
@@ -195,6 +204,7 @@ CLASSIFIER = Protocol(
             "bool calibrated = 13",
             "bool abstained = 14",
             "repeated string prediction_set = 15",
+            "Explanation explanation = 16",
         ),
     },
 )

@@ -10,6 +10,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from longform.decision.evidence import EvidenceOptions
 from longform.errors import InputError, LongformError
 from longform.inference.scorer import Further, Reading
 from longform.types import Booleans, Document, Floats, Prediction, Segment, SegmentedDocument
@@ -40,7 +41,7 @@ class JobOptions:
     """What a request wants beside an answer.
 
     Attributes:
-        evidence: How much each stretch of a document supports the answer.
+        evidence: How much each stretch of a document supports the answer, and in which way.
         raw_scores: Logits as scores.
         deadline_seconds: Time after which the answer rests on what has been read until then, one
             segment of each document at least.
@@ -48,7 +49,7 @@ class JobOptions:
         on_progress: Called, on a thread of the service, as a document is read.
     """
 
-    evidence: bool = False
+    evidence: bool | EvidenceOptions = False
     raw_scores: bool = False
     deadline_seconds: float | None = None
     weight: Weight = Weight.NORMAL

@@ -10,7 +10,7 @@ from pydantic import BaseModel, FiniteFloat
 from longform.config import ProblemType
 from longform.decision.rule import DecisionRule
 from longform.serving.service import PredictionService
-from longform.types import LabelScore, Prediction
+from longform.types import EvidenceMethod, LabelScore, Prediction
 
 ErrorType = Literal["validation", "overloaded", "unhealthy", "backend", "empty", "unauthorized"]
 
@@ -38,6 +38,8 @@ class EvidenceReply(BaseModel):
 
     `start` and `end` are offsets in Unicode code points into the text as sent, `end` exclusive.
     Answers on pairs also have `part`: 0 for offsets into `text`, 1 for offsets into `text_pair`.
+    `score` is what the probability loses without the stretch, `log_odds` what ln(p / (1 - p))
+    loses, `contribution` what the stretch adds to the logit, by the method of `explanation`.
     """
 
     segment: int
@@ -45,7 +47,23 @@ class EvidenceReply(BaseModel):
     end: int
     score: FiniteFloat
     label: str
+    contribution: FiniteFloat
+    log_odds: FiniteFloat
     part: int | None = None
+
+
+class ExplanationReply(BaseModel):
+    """What the figures of `evidence` mean.
+
+    `exact`: the contributions and `base`, which is of no stretch, sum to the `logit` of the label.
+    `leave_one_out`: each contribution is what the logit loses without the stretch, and `base` is
+    null. A document of one stretch, which cannot be left out, has no evidence and no explanation.
+    """
+
+    method: EvidenceMethod
+    label: str
+    logit: FiniteFloat
+    base: FiniteFloat | None
 
 
 class ExitReply(BaseModel):
@@ -80,6 +98,7 @@ class PredictionReply(BaseModel):
     scores: list[LabelScoreReply]
     coverage: CoverageReply
     evidence: list[EvidenceReply] | None = None
+    explanation: ExplanationReply | None = None
     exit: ExitReply | None = None
     calibrated: bool = False
     abstained: bool = False
@@ -143,6 +162,9 @@ def absent_keys(prediction: PredictionReply) -> dict[str, Any]:
     """Return the keys that say nothing of such a prediction, for `exclude`."""
     optional = ("labels", "evidence", "exit", "prediction_set")
     absent = {name for name in optional if getattr(prediction, name) is None}
+    if prediction.evidence is None:
+        # Documents of one stretch have no explanation in a reply whose others have.
+        absent.add("explanation")
     left_out: dict[str, Any] = dict.fromkeys(absent, True)
     if any(stretch.part is None for stretch in prediction.evidence or ()):
         left_out["evidence"] = {"__all__": {"part": True}}
@@ -240,10 +262,15 @@ def build_prediction(
                 end=stretch.end,
                 score=stretch.score,
                 label=stretch.label,
+                contribution=stretch.contribution,
+                log_odds=stretch.log_odds,
                 part=stretch.part if text_pair else None,
             )
             for stretch in evidence
         ],
+        explanation=None
+        if prediction.explanation is None
+        else ExplanationReply(**asdict(prediction.explanation)),
         exit=None if prediction.exit is None else ExitReply(**asdict(prediction.exit)),
         calibrated=prediction.calibrated,
         abstained=prediction.abstained,

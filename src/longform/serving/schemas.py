@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from longform.decision.evidence import EvidenceOptions
 from longform.errors import LongformError
 from longform.serving.jobs import JobOptions, Weight
 from longform.types import Document
@@ -97,6 +98,8 @@ class PredictRequest(BaseModel):
     parameters: PredictParameters = PredictParameters()
     evidence: StrictBool = False
     """Also tell how much each stretch of the document supports the likeliest label."""
+    refine_evidence: StrictBool = False
+    """With `evidence`: look closer at the stretches of a long document that matter most."""
 
     _faults: dict[int, LongformError] = PrivateAttr(default_factory=dict)
 
@@ -128,8 +131,11 @@ class PredictRequest(BaseModel):
     def options(self) -> JobOptions:
         """Return what is wanted beside the answer."""
         asked = self.parameters
+        evidence: bool | EvidenceOptions = self.evidence or asked.explain
+        if evidence and self.refine_evidence:
+            evidence = EvidenceOptions(refine=True)
         return JobOptions(
-            evidence=self.evidence or asked.explain,
+            evidence=evidence,
             raw_scores=asked.raw_scores,
             deadline_seconds=None if asked.deadline_ms is None else asked.deadline_ms / 1000,
             weight=Weight.LOW if asked.priority == "low" else Weight.NORMAL,

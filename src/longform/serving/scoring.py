@@ -68,7 +68,7 @@ def _score(
         outcomes = predictor.conclude(
             [job.documents[index] for job, index, _ in group],
             readings,
-            evidence=options.evidence and is_final,
+            evidence=options.evidence if is_final else False,
             raw_scores=options.raw_scores,
         )
         _check_outcomes(outcomes, len(group))

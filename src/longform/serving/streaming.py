@@ -87,7 +87,9 @@ async def _events(request: Request, desk: AnswerDesk) -> AsyncGenerator[bytes]:
 
 def _progress(progress: Progress, top_k: int | None, *, text_pair: bool) -> str:
     reply = build_prediction(progress.prediction, top_k, text_pair=text_pair)
-    absent = set(absent_keys(reply)) | {"evidence", *({"warnings"} if not reply.warnings else ())}
+    absent = set(absent_keys(reply)) | {"evidence", "explanation"}
+    if not reply.warnings:
+        absent.add("warnings")
     prediction = reply.model_dump(exclude=absent)
     return json.dumps({"index": progress.index, "prediction": prediction}, ensure_ascii=False)
 

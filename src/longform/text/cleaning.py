@@ -68,11 +68,16 @@ class CleanedText:
         Returns:
             The smallest span that holds them: what was removed at its ends is not part of it.
         """
-        first = self.original_starts(np.array([start], dtype=np.int64))
-        last = np.array([end], dtype=np.int64)
+        ((first, last),) = self.original_spans(np.array([start]), np.array([end])).tolist()
+        return first, last
+
+    def original_spans(self, starts: Integers, ends: Integers) -> Integers:
+        """Do what `original_span` does for many at once: int64 `[spans]` twice to `[spans, 2]`."""
+        first = self.original_starts(starts)
+        last = ends
         for alignment in reversed(self._alignments):
             last = alignment.tight_ends(last)
-        return int(first[0]), max(int(first[0]), int(last[0]))
+        return np.stack([first, np.maximum(first, last)], axis=1)
 
     def original_starts(self, offsets: Integers) -> Integers:
         """Return where pieces of the text as given begin.
