@@ -336,6 +336,9 @@ def test_evidence_points_at_the_sentence_that_decides(bundle, corpus):
         assert answer.evidence[-1].end == len(document.text)
         assert all(part.label == answer.label for part in answer.evidence)
         assert all(abs(part.score) <= 1 for part in answer.evidence)
+        assert answer.explanation.method == "exact"
+        total = sum(part.contribution for part in answer.evidence) + answer.explanation.base
+        assert total == pytest.approx(answer.explanation.logit, abs=1e-3)
         strongest = max(answer.evidence, key=lambda part: part.score)
         start = document.text.index(DECIDING[document.label])
         end = start + len(DECIDING[document.label])
