@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import numpy as np
-
+from longform.decision.evidence import EvidenceOptions
 from longform.decision.rule import DecisionRule
 from longform.inference.scorer import Reading, Scorer
-from longform.types import Document, Evidence, Floats, Integers
+from longform.types import Document, Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +31,6 @@ class Passage:
     label: str
     score: float
     part: int = 0
-
-
-@dataclass(frozen=True)
-class FocusedRule(DecisionRule):
-    """A rule that looks at one label only, so that evidence speaks of it.
-
-    Evidence is about the likeliest label. Under this rule that is the one asked about, with the
-    probability that the whole rule gives it.
-
-    Attributes:
-        focus: The label.
-    """
-
-    focus: str = ""
-
-    @classmethod
-    def on(cls, rule: DecisionRule, label: str) -> FocusedRule:
-        """Return a rule with its eyes on one label."""
-        values = {field.name: getattr(rule, field.name) for field in fields(rule)}
-        return cls(**values, focus=label)
-
-    def probabilities(self, logits: Floats, tokens: Integers | None = None) -> Floats:
-        """Return float32 `[docs, classes]`, zero but for the label in focus."""
-        whole = super().probabilities(logits, tokens)
-        only = np.zeros_like(whole)
-        column = self.labels.index(self.focus)
-        only[:, column] = whole[:, column]
-        return only
 
 
 def choose_passages(
@@ -87,7 +58,10 @@ def choose_passages(
     Returns:
         Passages in reading order; neighbours that speak for one label are one passage.
     """
-    found = [scorer.evidence(document, reading, FocusedRule.on(rule, label)) for label in labels]
+    found = [
+        scorer.evidence(document, reading, rule, EvidenceOptions(label=label))[0]
+        for label in labels
+    ]
     ranked = [sorted(parts, key=lambda part: -part.score) for parts in found]
     budget = share * (len(document.text) + len(document.text_pair or ""))
     chosen = _take_turns(ranked, budget)

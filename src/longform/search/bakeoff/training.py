@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -99,6 +99,7 @@ def train_contender(
     reporter = TrialReporter(folder / "trials.log", watch)
     if config.encoder == LINEAR:
         return _Linear(fit_linear(config, *parts, reporter))
+    metric: Literal["accuracy", "macro_f1"]
     metric = "accuracy" if config.metric_for_best_model == "accuracy" else "macro_f1"
     callbacks = [TrialCallback(watch, metric)]
     work = folder / "trial"
@@ -242,16 +243,17 @@ class JoinedBackend(Backend):
 def _predict(
     scorer: Scorer, rule: DecisionRule, documents: Sequence[Document], watch: Checks
 ) -> Targets:
-    parts = []
+    parts: list[Targets] = []
     # Documents of one length beside each other waste no padding in the head.
     order = sorted(range(len(documents)), key=lambda place: len(documents[place].text))
     for begin in range(0, len(order), _WINDOW):
         watch.check()
         window = [documents[place] for place in order[begin : begin + _WINDOW]]
         parts.append(rule.decide(scorer.score(window).logits))
-    joined = np.concatenate(parts)
-    answers: Targets = np.empty_like(joined)
-    answers[order] = joined
+    joined: Targets = np.concatenate(parts)
+    back = np.empty(len(order), dtype=np.int64)
+    back[order] = np.arange(len(order))
+    answers: Targets = joined[back]
     return answers
 
 
