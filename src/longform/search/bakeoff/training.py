@@ -250,10 +250,10 @@ def _predict(
         watch.check()
         window = [documents[place] for place in order[begin : begin + _WINDOW]]
         parts.append(rule.decide(scorer.score(window).logits))
-    joined = np.concatenate(parts)
+    joined: Any = np.concatenate(parts)
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
-    answers: Targets = np.asarray(joined)[back]
+    answers: Targets = joined[back]
     return answers
 
 
