@@ -45,6 +45,7 @@ SETTINGS = (
     *("segment_length=128", "segment_prefix='query: '"),
 )
 PROMISE = Promise("disagreement", 0.01, 0.05)
+HARM = Promise("harm", 0.01, 0.05)
 FOREIGN = ("iflytek/dev.jsonl.gz", "laws/province_masked.jsonl.gz", "newsgroups/test.jsonl.gz")
 TRAINED_ON, HELD_OUT = 2_500, 250
 
@@ -135,25 +136,36 @@ def certificate_of(answers: StepAnswers, stages: Sequence[StageRecord], rows: In
 
 
 def resplit(
-    answers: StepAnswers, labels: Integers, stages: Sequence[StageRecord], draws: int, size: int
+    answers: StepAnswers,
+    labels: Integers,
+    stages: Sequence[StageRecord],
+    draws: int,
+    size: int,
+    promise: Promise = PROMISE,
 ) -> dict[str, Any]:
     """Certify and judge again and again."""
     risks, exits, gains, harms, uncertified = [], [], [], [], 0
     for seed in range(draws):
         order = np.random.default_rng(seed).permutation(len(labels))
-        certificate = certificate_of(answers, stages, order[:size]).certificate
+        chosen = order[:size]
+        certificate = certify_cascade(
+            answers.select(chosen), labels[chosen], promise, stages
+        ).certificate
         rest = answers.select(order[size:])
         stops = first_exits(rest.confidence[:-1], certificate.thresholds)
         rows = np.arange(len(stops))
         given = rest.answers[stops, rows]
         truth = labels[order[size:]]
-        risks.append(float((given != rest.answers[-1]).mean()))
+        harmed = float(((given != truth) & (rest.answers[-1] == truth)).mean())
+        differing = float((given != rest.answers[-1]).mean())
+        risks.append(harmed if promise.loss == "harm" else differing)
+        harms.append(harmed)
         exits.append(float((stops == 0).mean()))
         gains.append(float((given == truth).mean() - (rest.answers[-1] == truth).mean()))
-        harms.append(float(((given != truth) & (rest.answers[-1] == truth)).mean()))
         uncertified += not certificate.is_certified
-    exceeded = int(sum(risk > PROMISE.risk for risk in risks))
+    exceeded = int(sum(risk > promise.risk for risk in risks))
     return {
+        "loss": promise.loss,
         "draws": draws,
         "certifying_documents": size,
         "judging_documents": len(labels) - size,
@@ -362,7 +374,9 @@ def main() -> None:
             arguments.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
     keep("accuracy", figures["accuracy"])
-    keep("resplits", resplit(answers, labels, records, arguments.draws, arguments.certify))
+    counts = (arguments.draws, arguments.certify)
+    keep("resplits", resplit(answers, labels, records, *counts))
+    keep("resplits_harm", resplit(answers, labels, records, *counts, HARM))
     keep("known_truth", known_truth(answers, records, arguments.draws, arguments.certify))
     # Certified on the first documents of the pool, timed on the last ones.
     made = certificate_of(answers, records, np.arange(arguments.certify))
