@@ -182,12 +182,8 @@ def score(
     key = [trained.encoder_digest, trained.model.config.token_pooling, encoder.info.precision]
     size, budget = encoder.info.vector_size, encoder.token_budget
     with VectorStore(default_cache_folder(), key, size, budget) as store:
-        vectors = store.vectors(segmented, encoder.encode, scorer.segmenter.tokenizer.pad_id)
-        if scorer.linear is not None:
-            vectors = [
-                np.concatenate([rows, [item.linear_logits for item in document.segments]], axis=1)
-                for rows, document in zip(vectors, segmented, strict=True)
-            ]
+        found = store.vectors(segmented, encoder.encode, scorer.segmenter.tokenizer.pad_id)
+        vectors = scorer.complete(segmented, found)
         return scorer.score_readings(vectors, [item.positions for item in segmented])
 
 

@@ -107,11 +107,11 @@ def score_full(bundle: Bundle, documents: Sequence[Document], *, cached: bool) -
     key = [bundle.description.encoder_digest, pooling, info.precision]
     budget = scorer.backend.token_budget
     logits = []
-    with VectorStore(default_cache_folder(), key, info.vector_size, budget) as store:
+    with VectorStore(default_cache_folder(), key, scorer.backend.info.vector_size, budget) as store:
         for start in range(0, len(documents), 250):
             segmented = scorer.segment(documents[start : start + 250])
             encode, pad_id = scorer.backend.encode, scorer.segmenter.tokenizer.pad_id
-            vectors = store.vectors(segmented, encode, pad_id)
+            vectors = scorer.complete(segmented, store.vectors(segmented, encode, pad_id))
             logits.append(scorer.score_readings(vectors, [item.positions for item in segmented]))
     return np.concatenate(logits)
 

@@ -166,6 +166,22 @@ class NeuralScorer(Scorer):
         beneath = np.stack([self._beneath(segment) for segment in segments])
         return replace(encoded, vectors=np.concatenate([encoded.vectors, beneath], axis=1))
 
+    def complete(
+        self, documents: Sequence[SegmentedDocument], vectors: Sequence[Floats]
+    ) -> list[Floats]:
+        """Make vectors that an encoder gave, and a store kept, those that the head wants.
+
+        Args:
+            documents: As `segment` cut them.
+            vectors: float32 `[segments, width]` of each document.
+        """
+        if self.linear is None:
+            return list(vectors)
+        return [
+            np.concatenate([rows, [self._beneath(item) for item in document.segments]], axis=1)
+            for rows, document in zip(vectors, documents, strict=True)
+        ]
+
     def _beneath(self, segment: Segment) -> Floats:
         assert self.linear is not None
         if isinstance(segment, StackedSegment):
