@@ -66,7 +66,7 @@ def test_a_bundle_is_calibrated_and_answers_so(own, data, tmp_path):
     assert record["documents"] == {"scaling": 75, "bounding": 135, "testing": 90}
     assert record["bundle_digest"] == before.digest
     assert record["certified"]["p_value"] <= 0.05
-    assert before.files.keys() == after.files.keys()
+    assert before.files == after.files
 
     with longform.load(own) as predictor:
         clear = predictor.predict([FILLER[0] + DECIDING["劳动"] + FILLER[1]])[0]

@@ -106,21 +106,7 @@ def draw_reliability(
         ]
     diagonal = {"x1": left, "y1": base, "x2": left + size, "y2": top}
     parts.append(element("line", class_="reference", **diagonal))
-    parts += [
-        element(
-            "circle",
-            element(
-                "title",
-                f"Before calibration: score {percent(item.mean_score)} on average, right "
-                f"{percent(item.accuracy)}, {_count(item.documents)}",
-            ),
-            class_="ring",
-            cx=left + size * item.mean_score,
-            cy=base - size * item.accuracy,
-            r=5,
-        )
-        for item in before
-    ]
+    parts += [_draw_ring(item) for item in before]
     most = max((item.documents for item in bins), default=1)
     for item in bins:
         x, y = left + size * item.mean_score, base - size * item.accuracy
@@ -158,6 +144,22 @@ def draw_reliability(
         _text("documents", left + 6, base + 26, "tick"),
     ]
     return svg(left + size + 22, deepest + 46, "Reliability diagram", *parts)
+
+
+def _draw_ring(item: CalibrationBin) -> Element:
+    """Draw a bin of the scores as they were before calibration."""
+    told = (
+        f"Before calibration: score {percent(item.mean_score)} on average, right "
+        f"{percent(item.accuracy)}, {_count(item.documents)}"
+    )
+    return element(
+        "circle",
+        element("title", told),
+        class_="ring",
+        cx=_SQUARE_LEFT + _SQUARE * item.mean_score,
+        cy=_SQUARE_TOP + _SQUARE * (1 - item.accuracy),
+        r=5,
+    )
 
 
 def draw_accuracy(accuracy: float, interval: tuple[float, float], majority: float) -> Element:
