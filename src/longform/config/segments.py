@@ -32,12 +32,16 @@ class SegmentSettings(BaseModel):
     and make evidence finer; encoders take at most their own limit, often 512."""
     overlap: int = Field(0, ge=0)
     """Most tokens that a segment repeats from the one before it."""
-    selection: Literal["all", "head", "tail", "head_tail"] = "all"
-    """Which segments are read. Anything but `all` shows in every answer's coverage."""
+    selection: Literal["all", "head", "tail", "head_tail", "salient", "random"] = "all"
+    """Which segments are read. Anything but `all` shows in every answer's coverage. `salient` takes
+    those whose tokens are frequent in the document and rare in its other segments, `random` draws
+    them by the document's content."""
     head_tokens: int = Field(512, ge=1)
     """Token budget of the leading segments for `head` and `head_tail`; at least one is read."""
     tail_tokens: int = Field(128, ge=1)
     """Token budget of the closing segments for `tail` and `head_tail`; at least one is read."""
+    selected_tokens: int = Field(512, ge=1)
+    """Token budget of the segments for `salient` and `random`; at least one is read."""
     max_segments: int | None = Field(None, ge=1)
     """Most segments that are read, the first ones; None reads all."""
     segment_prefix: str = ""

@@ -258,7 +258,12 @@ class Segmenter:
         ranges = list(self._ranges(stream.cuts))
         framing = len(self._before) + len(self._after)
         lengths = [stream.cuts[end] - stream.cuts[begin] + framing for begin, end in ranges]
-        chosen, reason = select_segments(lengths, self.settings)
+        contents = None
+        if self.settings.selection in {"salient", "random"}:
+            contents = [
+                stream.token_ids[stream.cuts[begin] : stream.cuts[end]] for begin, end in ranges
+            ]
+        chosen, reason = select_segments(lengths, self.settings, contents)
         segments = []
         positions = np.zeros((len(chosen), POSITION_FEATURES), dtype=np.float32)
         used = read_up_to = 0

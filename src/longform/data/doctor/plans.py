@@ -20,7 +20,7 @@ from longform.types import Integers
 
 _LENGTHS = (128, 256, 512)
 _WIDTH, _LAYERS = 384, 12
-_SELECTING = ("selection", "head_tokens", "tail_tokens", "max_segments")
+_SELECTING = ("selection", "head_tokens", "tail_tokens", "selected_tokens", "max_segments")
 _WHOLE = {"segment_length", "overlap"}
 """Settings of plans that read everything."""
 
