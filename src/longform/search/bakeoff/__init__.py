@@ -1,0 +1,1 @@
+"""Which kind of classifier? Contenders under one protocol, chosen by paired evidence."""
