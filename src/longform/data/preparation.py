@@ -91,6 +91,31 @@ def prepare_search_data(
     return PreparedData(train, validation, account), judging
 
 
+def prepare_bakeoff_data(
+    data: Path, config: RunConfig, test: Path | None, reporter: Reporter
+) -> tuple[tuple[Document, ...], tuple[Document, ...], dict[str, Any]]:
+    """Read the documents that contenders are compared on, and a file that only judges the choice.
+
+    Args:
+        data: Labelled documents.
+        config: Of the bake-off, without a validation file.
+        test: Documents that only judge; None reads none.
+        reporter: Told everything that was found, dropped or changed.
+
+    Returns:
+        The documents to compare on, those of the file, and the account of both.
+
+    Raises:
+        InputError: A file cannot be read, or the documents cannot be learnt from.
+    """
+    documents, account = _read_training(data, config.data_settings(), reporter)
+    if test is None:
+        return documents, (), account
+    judged = config.model_copy(update={"validation": str(test)})
+    documents, judging = _divide(documents, judged, reporter, account)
+    return documents, judging, account
+
+
 def _read_training(
     data: Path, settings: DataSettings, reporter: Reporter
 ) -> tuple[tuple[Document, ...], dict[str, Any]]:

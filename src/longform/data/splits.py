@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from longform.config import RunConfig
-from longform.data.duplicates import find_duplicates, join
+from longform.data.duplicates import Duplicates, find_duplicates, join
 from longform.data.stratification import (
     WITHOUT_LABEL,
     Units,
@@ -62,7 +62,26 @@ def hold_out(
         InputError: A document lacks its group or time, or a side would be empty.
         MissingExtraError: datasketch is not installed and near-copies are to be kept together.
     """
-    fraction = config.validation_split
+    duplicates = find_copies(documents, config, config.validation_split, reporter)
+    clusters = duplicates.cluster_ids.tolist()
+    split = divide(documents, config, config.validation_split, config.seed, clusters)
+    return replace(split, notes=(*duplicates.notes, *split.notes))
+
+
+def find_copies(
+    documents: Sequence[Document], config: RunConfig, fraction: float, reporter: Reporter | None
+) -> Duplicates:
+    """Find the documents that are to stay on one side of a split.
+
+    Args:
+        documents: Labelled documents.
+        config: Of the run; `near_duplicates` says whether near-copies count.
+        fraction: Share of the documents that is to be held out.
+        reporter: Told about progress.
+
+    Raises:
+        MissingExtraError: datasketch is not installed and near-copies are to be kept together.
+    """
     duplicates = find_duplicates(documents, reporter, near=config.near_duplicates == "together")
     largest = max((len(cluster) for cluster in duplicates.clusters), default=0)
     if largest > (1 - fraction) * len(documents):
@@ -72,16 +91,35 @@ def hold_out(
             "only equal texts are kept on one side: the validation figures will be too good"
         )
         duplicates = replace(find_duplicates(documents, near=False), notes=(note,))
-    clusters = duplicates.cluster_ids.tolist()
+    return duplicates
+
+
+def divide(
+    documents: Sequence[Document],
+    config: RunConfig,
+    fraction: float,
+    seed: int,
+    clusters: Sequence[int],
+) -> Split:
+    """Hold out a share of the documents by `group_column`, by `time_column`, or by class.
+
+    Args:
+        documents: Labelled documents, with the group or time among their fields.
+        config: Of the run.
+        fraction: Share to hold out, between 0 and 1.
+        seed: The same seed and documents give the same split.
+        clusters: Cluster of each document, as `Duplicates.cluster_ids`.
+
+    Raises:
+        InputError: A document lacks its group or time, or a side would be empty.
+    """
     if config.group_column is not None:
         groups = read_field(documents, config.group_column, "group_column")
-        split = grouped_split(documents, groups, fraction, config.seed, clusters)
-    elif config.time_column is not None:
+        return grouped_split(documents, groups, fraction, seed, clusters)
+    if config.time_column is not None:
         times = read_field(documents, config.time_column, "time_column")
-        split = time_split(documents, times, fraction, clusters)
-    else:
-        split = stratified_split(documents, fraction, config.seed, clusters)
-    return replace(split, notes=(*duplicates.notes, *split.notes))
+        return time_split(documents, times, fraction, clusters)
+    return stratified_split(documents, fraction, seed, clusters)
 
 
 def stratified_split(
@@ -106,8 +144,8 @@ def stratified_split(
         InputError: The fraction is not a share, or a side would be empty.
     """
     _require_share(fraction)
-    texts = _unite(documents)
-    units = Units(documents, texts if clusters is None else _unite(documents, clusters))
+    texts = unite(documents)
+    units = Units(documents, texts if clusters is None else unite(documents, clusters))
     held = choose_held_out(units, fraction, seed)
     notes = _describe_copies(documents, texts, len(units.members))
     return _part(documents, units, held, "text", notes)
@@ -133,7 +171,7 @@ def grouped_split(
         InputError: The fraction is not a share, or a side would be empty.
     """
     _require_share(fraction)
-    ids = _unite(documents, groups) if clusters is None else _unite(documents, groups, clusters)
+    ids = unite(documents, groups) if clusters is None else unite(documents, groups, clusters)
     units = Units(documents, ids)
     held = choose_held_out(units, fraction, seed)
     notes = []
@@ -179,7 +217,7 @@ def time_split(
         held = np.cumsum(np.bincount(ranks)[::-1])[::-1][1:]
         cut = 1 + int(np.argmin(np.abs(held - fraction * len(documents))[::-1]))
         late = ranks >= len(numbers) - cut
-    units = Units(documents, _unite(documents) if clusters is None else _unite(documents, clusters))
+    units = Units(documents, unite(documents) if clusters is None else unite(documents, clusters))
     whole = {unit for unit, members in enumerate(units.members) if late[members].all()}
     copies = int(late.sum()) - len(units.documents(whole))
     if not whole:
@@ -217,7 +255,7 @@ def k_folds(
     Raises:
         InputError: There are fewer than two folds, or fewer units of documents than folds.
     """
-    units = Units(documents, _unite(documents) if groups is None else _unite(documents, groups))
+    units = Units(documents, unite(documents) if groups is None else unite(documents, groups))
     dealt = deal_folds(units, folds, seed) if folds > 1 else []
     if not dealt or not all(dealt):
         kinds = "different texts" if groups is None else "groups"
@@ -264,8 +302,16 @@ def _require_share(fraction: float) -> None:
         )
 
 
-def _unite(documents: Sequence[Document], *keys: Sequence[Hashable]) -> Integers:
-    """Return the unit of each document: those with one text or one of the keys in common."""
+def unite(documents: Sequence[Document], *keys: Sequence[Hashable]) -> Integers:
+    """Return the unit of each document: those with one text or one of the keys in common.
+
+    Args:
+        documents: The documents.
+        keys: Each a value for every document, such as groups or clusters.
+
+    Returns:
+        int64 `[documents]`.
+    """
     texts = [(document.text, document.text_pair) for document in documents]
     pairs: list[tuple[int, int]] = []
     for values in (texts, *keys):

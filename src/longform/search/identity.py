@@ -28,13 +28,14 @@ def search_identity(
         "settings": config.model_dump(mode="json", exclude=paths),
         "space": space.as_dict() if isinstance(space, Space) else {"default for": list(space)},
         "documents": {
-            name: _digest(documents)
+            name: digest_documents(documents)
             for name, documents in zip(("train", "validation", "test"), parts, strict=True)
         },
     }
 
 
-def _digest(documents: Iterable[Document]) -> str:
+def digest_documents(documents: Iterable[Document]) -> str:
+    """Return the SHA-256 of the texts and labels of documents, in their order."""
     content = hashlib.sha256()
     for document in documents:
         fields = (document.text, document.text_pair, document.label, document.labels)

@@ -16,7 +16,7 @@ from longform.config import RunConfig
 from longform.export.encoders import EncoderExports, fastest_encoder
 from longform.inference.neural import NeuralScorer
 from longform.reporting import Advance, Reporter
-from longform.search.watch import Measured, Watch
+from longform.search.watch import Checks, Measured, Watch
 from longform.text.segmenter import Segmenter
 from longform.training.fit import TrainedModel, fit
 from longform.types import Document
@@ -34,7 +34,7 @@ class TrialCallback(TrainerCallback):
         metric: Of the validation documents.
     """
 
-    def __init__(self, watch: Watch, metric: Metric) -> None:
+    def __init__(self, watch: Checks, metric: Metric) -> None:
         self._watch = watch
         self._metric = metric
 
@@ -72,7 +72,7 @@ class TrialReporter(Reporter):
         watch: Raises when the trial is to end.
     """
 
-    def __init__(self, log: Path, watch: Watch) -> None:
+    def __init__(self, log: Path, watch: Checks) -> None:
         self._log = log
         self._watch = watch
 

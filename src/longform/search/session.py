@@ -17,6 +17,7 @@ from longform.reporting import Reporter, counted
 from longform.search.choice import RESULT_NAME, choose_trial, config_of, judge_choice, write_choice
 from longform.search.costs import EncoderCost, estimate_cost
 from longform.search.defaults import default_space, starts
+from longform.search.folder import write_json
 from longform.search.identity import search_identity
 from longform.search.objective import Metric, TrialTraining
 from longform.search.result import BUNDLE_NAME, SearchResult
@@ -117,7 +118,7 @@ def run_search(request: SearchRequest, reporter: Reporter) -> SearchResult:
             space=space.as_dict(),
             bundle=folder / BUNDLE_NAME,
         )
-        _write_json(folder / RESULT_NAME, result.as_json())
+        write_json(folder / RESULT_NAME, result.as_json())
     return result
 
 
@@ -187,7 +188,7 @@ def _default_space(
             estimate_cost(name, config, (parts[0], parts[1]), seconds, reporter)
             for name in pretrained
         ]
-        _write_json(record, [asdict(cost) for cost in costs])
+        write_json(record, [asdict(cost) for cost in costs])
     return default_space(config, request.encoders, costs)
 
 
@@ -207,10 +208,3 @@ def _announce(
     if trials:
         spent = sum(trial.seconds for trial in trials)
         reporter.say(f"Going on after {counted(len(trials), 'trial')} in {spent:,.0f} s.")
-
-
-def _write_json(path: Path, content: Any) -> None:
-    text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)

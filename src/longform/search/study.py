@@ -5,8 +5,6 @@ A process killed at any moment loses the trial that it was at. Knows nothing of 
 
 from __future__ import annotations
 
-import fcntl
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +17,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from longform.errors import InputError
+from longform.search.folder import FolderKind, claimed_folder
 
 RECORD_NAME = "search.json"
 JOURNAL_NAME = "study.journal"
-LOCK_NAME = "lock"
 KILLED = "killed"
 """Attribute of a trial whose process ended without a word."""
 
@@ -61,20 +58,9 @@ def open_study(
         InputError: The folder belongs to something else or to a different search, or another
             process is searching there.
     """
-    _require_own(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_NAME).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                "One process at a time searches in a folder.",
-                found=f"another one at work in {folder}",
-                fix="Wait for it, or choose another --output.",
-            ) from error
-        if restart:
-            _forget(folder)
-        _claim(folder, json.loads(json.dumps(identity)))
+    with claimed_folder(folder, identity, _OWN, restart=restart) as is_new:
+        if is_new:
+            (folder / JOURNAL_NAME).unlink(missing_ok=True)
         yield _open(folder / JOURNAL_NAME)
 
 
@@ -107,24 +93,6 @@ def _drop_torn_line(journal: Path) -> None:
             file.truncate(whole)
 
 
-def _require_own(folder: Path) -> None:
-    """Refuse a folder that holds something and is not that of a search."""
-    if folder.is_dir():
-        names = {item.name for item in folder.iterdir()}
-        if not names - {LOCK_NAME} or names & {RECORD_NAME, JOURNAL_NAME}:
-            return
-        found = f"files and no {RECORD_NAME} in {folder}"
-    elif folder.exists():
-        found = f"a file at {folder}"
-    else:
-        return
-    raise InputError(
-        "The output of a search must be a new folder, or that of an earlier search.",
-        found=found,
-        fix="Choose another --output; longform never deletes what it did not write.",
-    )
-
-
 def _forget(folder: Path) -> None:
     (folder / RECORD_NAME).unlink(missing_ok=True)
     for name in (JOURNAL_NAME, "result.json", "costs.json", "trials.log"):
@@ -132,29 +100,4 @@ def _forget(folder: Path) -> None:
     shutil.rmtree(folder / "trial", ignore_errors=True)
 
 
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Write what the search is of, or make sure that it is the same."""
-    record = folder / RECORD_NAME
-    if not record.is_file():
-        (folder / JOURNAL_NAME).unlink(missing_ok=True)
-        text = json.dumps(identity, ensure_ascii=False, indent=2)
-        temporary = folder / f"{RECORD_NAME}.new"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(record)
-        return
-    found = json.loads(record.read_text(encoding="utf-8"))
-    differing = [
-        f"{part} ({', '.join(_differing(found.get(part, {}), content))})"
-        for part, content in identity.items()
-        if found.get(part) != content
-    ]
-    if differing:
-        raise InputError(
-            "A search is continued only with the same settings, space and documents.",
-            found=f"{folder} is of a search that differs in {'; '.join(differing)}",
-            fix="Add --restart to forget that search, or choose another --output.",
-        )
-
-
-def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [key for key in {**before, **now} if before.get(key) != now.get(key)]
+_OWN = FolderKind("search", RECORD_NAME, frozenset({JOURNAL_NAME}), _forget)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import optuna
 
@@ -30,6 +31,63 @@ class Measured:
 
     value: float
     document_ms: float | None = None
+
+
+class Checks(Protocol):
+    """What trainings call while they run."""
+
+    def check(self) -> None:
+        """Ask whether to go on, at least every few seconds.
+
+        Raises:
+            Stopped: It ends here.
+        """
+
+    def report(self, epoch: int, value: float) -> None:
+        """Tell the metric after an epoch.
+
+        Raises:
+            Stopped: It ends here.
+        """
+
+
+class Deadline:
+    """A time at which training ends, whatever it has reached.
+
+    Args:
+        end: On the clock.
+        clock: Seconds.
+        tick: Called with the seconds since it was called last.
+
+    Attributes:
+        ticked: Seconds that were told to `tick`.
+    """
+
+    def __init__(
+        self, end: float, clock: Callable[[], float], tick: Callable[[float], None]
+    ) -> None:
+        self._end = end
+        self._clock = clock
+        self._tick = tick
+        self._last = clock()
+        self.ticked = 0.0
+
+    def check(self) -> None:
+        """Move the bar.
+
+        Raises:
+            BudgetSpent: The time is over.
+        """
+        now = self._clock()
+        self._tick(now - self._last)
+        self.ticked += now - self._last
+        self._last = now
+        if now >= self._end:
+            raise BudgetSpent(BUDGET_SPENT)
+
+    def report(self, epoch: int, value: float) -> None:
+        """Move the bar; what was reached is not looked at."""
+        self.check()
 
 
 class Watch:
