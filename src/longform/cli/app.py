@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from longform import __version__
+from longform.cli.bakeoff import bakeoff
 from longform.cli.bench import bench
 from longform.cli.calibrate import calibrate
 from longform.cli.cascade import cascade
@@ -46,6 +47,7 @@ for verb in (
     train,
     distill,
     search,
+    bakeoff,
     prune,
     cascade,
     export,

@@ -123,8 +123,8 @@ def search(  # noqa: PLR0913 - one argument for each flag
     config = resolve_config(settings or [], set_ or [], flags)
     request = {
         "config": config,
-        "data": _required(config.data, "--data", "labelled documents"),
-        "folder": _required(config.output_dir, "--output", "a folder"),
+        "data": required("search", config.data, "--data", "labelled documents"),
+        "folder": required("search", config.output_dir, "--output", "a folder"),
         "metric": metric.value,
         "encoders": tuple(encoder or ()),
         "space": space,
@@ -150,7 +150,7 @@ def _search(
     for library in ("torch", "transformers", "accelerate", "onnx", "onnxscript", "optuna"):
         check_installed(library, "Searching")
     if report is not None:
-        _prepare_report(report, request["folder"])
+        prepare_report(report, request["folder"] / "best")
     from longform.cli.search_summary import print_search
     from longform.search.report import write_search_report
     from longform.search.session import SearchRequest, run_search
@@ -165,13 +165,17 @@ def _search(
         print_search(result, report)
 
 
-def _prepare_report(report: Path, folder: Path) -> None:
-    """Refuse a place that the report cannot be written to, before anything long begins."""
+def prepare_report(report: Path, bundle: Path) -> None:
+    """Refuse a place that the report cannot be written to, before anything long begins.
+
+    Raises:
+        InputError: It lies in the bundle, or in a folder that cannot be made.
+    """
     from longform.errors import InputError
 
-    if report.resolve().is_relative_to((folder / "best").resolve()):
+    if report.resolve().is_relative_to(bundle.resolve()):
         raise InputError(
-            "The report of a search must not lie in its bundle.",
+            "The report must not lie in the bundle.",
             found=f"{report}",
             fix="Choose another place for --report, or leave it out.",
         )
@@ -185,11 +189,22 @@ def _prepare_report(report: Path, folder: Path) -> None:
         ) from error
 
 
-def _required(value: str | None, flag: str, what: str) -> Path:
+def required(work: str, value: str | None, flag: str, what: str) -> Path:
+    """Return a path that some work cannot do without.
+
+    Args:
+        work: What it is called.
+        value: As it was given.
+        flag: That gives it.
+        what: It is the path of.
+
+    Raises:
+        InputError: It was not given.
+    """
     from longform.errors import InputError
 
     if value is None:
-        raise InputError(f"A search needs {what}.", found=f"no {flag}", fix=f"Add {flag} PATH.")
+        raise InputError(f"A {work} needs {what}.", found=f"no {flag}", fix=f"Add {flag} PATH.")
     return Path(value)
 
 

@@ -21,7 +21,7 @@ from longform.types import Document
 _COUNTED_DOCUMENTS = 64
 _TUNED_EPOCHS = 3
 _TUNED_SEGMENTS = 8
-_BACKWARD = 3
+BACKWARD = 3
 """A step forward and back costs about three forward."""
 _TUNED_SHARE = 0.25
 """Share of the budget that one fine-tuning may take: fewer than four would be no search."""
@@ -112,7 +112,7 @@ def estimate_cost(
     ]
     mean = sum(tokens) / len(tokens)
     read = sum(min(count, _TUNED_SEGMENTS * length) for count in tokens) / len(tokens)
-    epoch = _BACKWARD * len(train) * read + len(validation) * mean
+    epoch = BACKWARD * len(train) * read + len(validation) * mean
     cost = EncoderCost(
         encoder,
         (len(train) + len(validation)) * mean / rate,

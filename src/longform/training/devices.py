@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,8 @@ from longform.errors import ConfigError
 from longform.reporting import Reporter
 
 _ROWS, _WIDTH, _REPEATS = 1_024, 768, 8
+_HOPELESS = 4
+"""Times slower than fp32 beyond which one measurement of bf16 is enough."""
 
 DeviceName = Literal["auto", "cpu", "cuda", "npu"]
 
@@ -99,8 +102,9 @@ def _npu() -> Device | str:
     return Device("npu", bool(npu.is_bf16_supported()), f"{name} is present")
 
 
+@cache
 def _bf16_speed_ratio() -> float:
-    """Measure bf16 against fp32 matrix products on the CPU, interleaved: about 0.1 s.
+    """Measure bf16 against fp32 matrix products on the CPU, interleaved, once in a process.
 
     A CPU that lists bf16 instructions may still be slower with them (without AMX they are), so
     the flag alone decides nothing.
@@ -118,4 +122,7 @@ def _bf16_speed_ratio() -> float:
             started = time.perf_counter()
             torch.mm(left, right)
             best[dtype] = min(best[dtype], time.perf_counter() - started)
+        if best[torch.bfloat16] > _HOPELESS * best[torch.float32]:
+            # Emulated bf16 takes seconds, and no repetition will make it fast.
+            break
     return best[torch.float32] / best[torch.bfloat16]

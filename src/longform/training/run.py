@@ -37,10 +37,10 @@ from longform.training.lessons import Lesson
 from longform.training.observation import PREPARING
 from longform.training.quantization import settle_quantization
 from longform.training.trainer import HeadModel, LongTextTrainer
-from longform.training.vectors import VectorStore, default_cache_folder
+from longform.training.vectors import open_vectors
 from longform.types import Floats, SegmentedDocument, Targets
 
-_SEGMENTS_PER_STEP = 8
+SEGMENTS_PER_STEP = 8
 """Segments drawn per document and step when a pretrained encoder is fine-tuned."""
 _STANDARDIZED_DOCUMENTS = 2_000
 """Documents that the mean and the deviation of a frozen encoder's vectors are taken from."""
@@ -115,7 +115,7 @@ class Run:
         # `concat` has a place for each segment, which a drawn one would not be in.
         draws = not self.config.two_pass and self.config.aggregator != "concat"
         if limit is None and draws and trains_pretrained(self.config):
-            limit = _SEGMENTS_PER_STEP
+            limit = SEGMENTS_PER_STEP
             self.reporter.say(
                 f"Each step reads {limit} segments of a document, the first and others drawn anew "
                 "(max_train_segments); validation and serving read all."
@@ -142,10 +142,7 @@ class Run:
             if open_encoder is not None
             else TorchBackend(self.model, precision, self.device.name)
         )
-        # The prefix is part of the token ids, which each vector is found by.
-        key = [digest, self.model.config.token_pooling, backend.info.precision]
-        width, budget = backend.info.vector_size, backend.token_budget
-        with VectorStore(default_cache_folder(), key, width, budget) as store:
+        with open_vectors(self.model, digest, backend) as store:
             known = len(store)
             pad_id = self.segmenter.tokenizer.pad_id
             vectors = [

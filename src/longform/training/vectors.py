@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from longform.backends.base import Backend
 from longform.inference.packing import (
     collate_segments,
     pack_segments,
     split_by_document,
 )
+from longform.models import LongTextClassifier
 from longform.reporting import Reporter
 from longform.training.rows import RowStore, content_digest
 from longform.types import Floats, Segment, SegmentBatch, SegmentedDocument
@@ -29,6 +31,20 @@ def default_cache_folder(kind: str = "vectors") -> Path:
         return Path(own) / kind
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "longform" / kind
+
+
+def open_vectors(model: LongTextClassifier, digest: str, backend: Backend) -> VectorStore:
+    """Open the store of a frozen encoder's vectors in the user's cache.
+
+    Args:
+        model: Whose encoder.
+        digest: SHA-256 of the encoder's weights.
+        backend: What encodes.
+    """
+    # The prefix is part of the token ids, which each vector is found by.
+    key = [digest, model.config.token_pooling, backend.info.precision]
+    width, budget = backend.info.vector_size, backend.token_budget
+    return VectorStore(default_cache_folder(), key, width, budget)
 
 
 class VectorStore(RowStore):

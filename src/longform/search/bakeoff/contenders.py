@@ -109,7 +109,9 @@ def _scratch() -> list[Contender]:
         ),
     }
     return [
-        Contender(f"bag{name}", f"embeddings learnt from nothing, {what}", {"encoder": "bag", **own})
+        Contender(
+            f"bag{name}", f"embeddings learnt from nothing, {what}", {"encoder": "bag", **own}
+        )
         for name, (what, own) in readings.items()
     ]
 
@@ -140,9 +142,7 @@ def _pretrained(encoder: str, name: str) -> list[Contender]:
             f"frozen, attention, segments of {_MID_LENGTH} tokens",
             {**frozen, "aggregator": "attention", "segment_length": _MID_LENGTH},
         ),
-        Contender(
-            f"{name}-tuned", "fine-tuned as a whole", {"encoder": encoder, "frozen": False}
-        ),
+        Contender(f"{name}-tuned", "fine-tuned as a whole", {"encoder": encoder, "frozen": False}),
     ]
 
 

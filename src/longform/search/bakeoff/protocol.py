@@ -77,8 +77,9 @@ class Protocol:
         copies = find_copies(documents, config, test_split, reporter)
         for note in copies.notes:
             reporter.say(note)
-        # Documents are told apart by their place, whatever their ids are.
-        places = {id(document): place for place, document in enumerate(documents)}
+        # Documents are told apart as objects, whatever their ids are.
+        self._cluster_of = dict(zip(map(id, documents), copies.cluster_ids.tolist(), strict=True))
+        self._all = tuple(documents)
         kept: tuple[Document, ...] = tuple(documents)
         if not judges and len(documents) * test_split >= LEAST_JUDGES:
             split = divide(documents, config, test_split, config.seed, copies.cluster_ids.tolist())
@@ -86,11 +87,10 @@ class Protocol:
         self.documents = kept
         self.judges = tuple(judges)
         self.labels = LabelMap.from_documents(kept)
-        if not config.unseen_labels == "error":
+        if config.unseen_labels != "error":
             known = set(self.labels.names)
             self.judges = tuple(item for item in self.judges if _labels(item) <= known)
         self.labels.targets(self.judges)
-        self._clusters: Integers = copies.cluster_ids[[places[id(item)] for item in kept]]
         self._place = {id(document): place for place, document in enumerate(kept)}
         targets = self.labels.targets(kept)
         self.truth = Truth(targets, self._units(), len(self.labels))
@@ -112,10 +112,13 @@ class Protocol:
         return Round(number, inner.train, inner.validation, places)
 
     def hold_out(self, documents: Sequence[Document], number: int = 0) -> Split:
-        """Hold out the part of some of the compared documents that chooses the best epoch."""
-        clusters = [int(self._clusters[self._place[id(item)]]) for item in documents]
-        config = self._config
+        """Hold out the part of some of the documents that chooses the best epoch."""
+        config, clusters = self._config, self._clusters(documents)
         return divide(documents, config, config.validation_split, config.seed + number, clusters)
+
+    def everything(self) -> Split:
+        """Divide all documents of the data, for the model that is kept."""
+        return self.hold_out(self._all)
 
     def describe(self) -> dict[str, Any]:
         """Return what was decided, in counts."""
@@ -130,8 +133,11 @@ class Protocol:
             "units": len(np.unique(self.truth.units)),
         }
 
+    def _clusters(self, documents: Sequence[Document]) -> list[int]:
+        return [self._cluster_of[id(item)] for item in documents]
+
     def _units(self) -> Integers:
-        keys: list[list[Any]] = [self._clusters.tolist()]
+        keys: list[list[Any]] = [self._clusters(self.documents)]
         if self._config.group_column is not None:
             keys.append(read_field(self.documents, self._config.group_column, "group_column"))
         return unite(self.documents, *keys)
@@ -153,7 +159,7 @@ class Protocol:
         share = (_ORIGINS + number + 1) / (2 * _ORIGINS)
         known = sorted(order[: max(2, round(share * len(order)))])
         documents = [self.documents[place] for place in known]
-        clusters = [int(self._clusters[place]) for place in known]
+        clusters = self._clusters(documents)
         part = 1 / (_ORIGINS + number + 1)
         return time_split(documents, [times[place] for place in known], part, clusters)
 

@@ -17,6 +17,11 @@ _CHEAPER = 2.0
 """Costs within this factor count as equal: clocks of shared machines are no better."""
 
 
+_EXPORT_GAIN = 8.0
+"""How many times faster than in training an exported model may be: until its bundle is measured,
+nothing closer to the limit is refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The outcome of a selection.
@@ -83,16 +88,21 @@ def choose(
         standings: All contenders.
         metric: What is to be high.
         limit_ms: Most milliseconds a document; None for no limit.
-        costs: Milliseconds a document of those that were measured as served, by name; the others
-            count as they were trained.
+        costs: Milliseconds a document as served, of those that were measured: these are held
+            against the limit. Who is cheaper is decided by what all were measured in, training.
 
     Returns:
         None when no contender within the limit was judged.
     """
-    known = {item.name: (costs or {}).get(item.name, item.document_ms) for item in standings}
+    served = costs or {}
+    known = {item.name: item.document_ms for item in standings}
     judged = [item for item in standings if item.judged and item.name != MAJORITY]
     ranked = sorted(judged, key=lambda item: -metric_of(truth, item, metric))
-    within = [item for item in ranked if _is_within(known[item.name], limit_ms)]
+    within = [
+        item
+        for item in ranked
+        if _is_within(served.get(item.name, known[item.name]), limit_ms, item.name in served)
+    ]
     if not within:
         return None
     best = max(within, key=lambda item: (not item.out, metric_of(truth, item, metric)))
@@ -153,7 +163,6 @@ def describe_choice(
     name, best, gap = choice.chosen.name, choice.best.name, choice.difference
     unit = "points of " + {"accuracy": "accuracy", "macro_f1": "macro-F1"}[metric]
     if gap is None:
-        text = f"Take {name}: nothing that was tried is better within one standard error."
         others = "" if limit_ms is None else f" within {limit_ms:g} ms a document"
         text = f"Take {name}: it has the highest figure{others}, and nothing cheaper is as good."
     else:
@@ -205,8 +214,11 @@ def _dominates(
     return gap if beside is not None and beside.value >= 0 else None
 
 
-def _is_within(cost: float | None, limit_ms: float | None) -> bool:
-    return limit_ms is None or (cost is not None and cost <= limit_ms)
+def _is_within(cost: float | None, limit_ms: float | None, served: bool) -> bool:
+    """Tell whether a cost is within the limit; as it was trained, an export may still help."""
+    if limit_ms is None:
+        return True
+    return cost is not None and cost <= (limit_ms if served else _EXPORT_GAIN * limit_ms)
 
 
 def _points(value: float) -> str:
