@@ -116,7 +116,7 @@ def test_users_add_contenders_and_say_who_takes_part(tmp_path: Path):
     (short,) = read_contenders(path)
     assert (short.reason, short.settings) == ("quick", {"encoder": "bag", "segment_length": 64})
     table = gather(default_contenders(RunConfig(), []), [own, short], ["linear*", "wide"])
-    assert [item.name for item in table][0] == MAJORITY
+    assert table[0].name == MAJORITY
     assert {"linear", "linear-head", "wide"} <= {item.name for item in table}
     assert "short" not in {item.name for item in table}
 
@@ -242,7 +242,7 @@ def test_each_gets_its_first_split_early_the_cheap_ones_first(tmp_path):
 
 def test_the_clearly_dominated_leave_their_time_to_the_others(tmp_path):
     seconds = {"good": 2.0, "bad": 2.0}
-    course, known, _ = run_schedule(tmp_path, seconds, {"good": 0.02, "bad": 0.5}, 1_000)
+    _, known, _ = run_schedule(tmp_path, seconds, {"good": 0.02, "bad": 0.5}, 1_000)
     assert len(known["good"].judged) == 4
     assert len(known["bad"].judged) == 1
     assert "good is better" in known["bad"].out

@@ -49,8 +49,8 @@ def test_equal_contenders_are_called_equal_by_macro_f1_too():
 
 def test_a_better_contender_is_found_and_the_truth_lies_in_the_interval():
     rng = np.random.default_rng(9)
-    gaps = [compare(*simulate(rng, splits=5, gain=0.06), "accuracy") for _ in range(60)]
-    assert sum(gap.low > 0 for gap in gaps) >= 48
+    gaps = [compare(*simulate(rng, 1_200, splits=5, gain=0.12), "accuracy") for _ in range(60)]
+    assert sum(gap.low > 0 for gap in gaps) >= 57
     truth = np.mean([gap.value for gap in gaps])
     assert sum(gap.low <= truth <= gap.high for gap in gaps) >= 54
 

@@ -73,6 +73,8 @@ class Schedule:
         self._clock = clock
         most = protocol.most_rounds
         self._rounds = limits.splits if most is None else min(limits.splits, most)
+        # Those that there was no time for: less will be left later.
+        self._untimely: set[str] = set()
 
     def run(self, judge: JudgeContender, estimate: EstimateSeconds) -> bool:
         """Go through the rounds.
@@ -89,11 +91,10 @@ class Schedule:
         spent = self._records.spent()
         with self._reporter.track("Comparing", self._limits.seconds, "s", spent) as advance:
             for number in range(self._rounds):
-                if not self._round(number, judge, estimate, advance):
-                    return False
+                self._round(number, judge, estimate, advance)
                 for line in drop_dominated(self._protocol.truth, self._standings, self._metric):
                     self._reporter.say(line)
-        return True
+        return not self._untimely
 
     def restore(self) -> None:
         """Take in what earlier runs did."""
@@ -119,25 +120,27 @@ class Schedule:
 
     def _round(
         self, number: int, judge: JudgeContender, estimate: EstimateSeconds, advance: Advance
-    ) -> bool:
-        """Judge all that are left on a split; tell whether there was time for it."""
-        waiting = [item for item in self._standings if not item.out and number not in item.judged]
+    ) -> None:
+        """Judge all that are left on a split, as far as there is time."""
+        waiting = [
+            item
+            for item in self._standings
+            if not item.out and number not in item.judged and item.name not in self._untimely
+        ]
         if not waiting:
-            return True
+            return
         divided = self._protocol.round(number)
         expected = {item.name: self._expected(item, estimate) for item in waiting}
-        was_in_time = True
         # Those of which nothing is known keep their place in the table, among the cheap ones.
         for standing in sorted(waiting, key=lambda item: expected[item.name] or 0.0):
             left = self._limits.seconds - self._records.spent()
             seconds = expected[standing.name]
             share = 1.0 if standing.judged else _FIRST_SHARE
             if left <= 0 or (seconds is not None and seconds > share * left):
-                was_in_time = False
+                self._untimely.add(standing.name)
                 self._skip(standing, seconds, max(left, 0.0))
                 continue
             self._judge(standing, divided, judge, (left, advance))
-        return was_in_time
 
     def _expected(self, standing: Standing, estimate: EstimateSeconds) -> float | None:
         known = standing.split_seconds
@@ -179,6 +182,7 @@ class Schedule:
         except BudgetSpent as stop:
             seconds = self._clock() - begun
             attempt = Attempt(contender.name, divided.number, "cut", seconds, str(stop))
+            self._untimely.add(standing.name)
         except (LongformError, RuntimeError, MemoryError) as error:
             # One contender that cannot be trained here says nothing about the others.
             seconds = self._clock() - begun
