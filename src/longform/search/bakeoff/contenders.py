@@ -96,7 +96,7 @@ def _linear() -> list[Contender]:
 
 
 def _scratch() -> list[Contender]:
-    readings = {
+    readings: dict[str, tuple[str, dict[str, Any]]] = {
         "": ("all segments", {"selection": "all"}),
         "-head": (f"the first {_HEAD} tokens", {"selection": "head", "head_tokens": _HEAD}),
         "-salient": (
