@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import transformers
 
 from longform.backends.choice import tokens_per_second
 from longform.backends.torch import TorchBackend
@@ -52,6 +53,8 @@ def estimate_seconds(
     """
     if config.encoder == LINEAR:
         return None
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     sample = documents[:: max(1, len(documents) // _SAMPLE)]
     texts = [document.text for document in sample]
     model, tokenizer = initialize(config, LabelMap.from_documents(documents), texts)
