@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from longform import __version__
+from longform.cli.add_label import add_label
 from longform.cli.bakeoff import bakeoff
 from longform.cli.bench import bench
 from longform.cli.calibrate import calibrate
@@ -68,6 +69,7 @@ for verb in (
     app.command()(verb)
 app.command(cls=SeveralFilesCommand)(pretrain)
 app.command(name="env")(environment)
+app.command(name="add-label")(add_label)
 
 
 @app.callback(invoke_without_command=True)
