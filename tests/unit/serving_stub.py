@@ -51,7 +51,8 @@ def wait_until_opened(registry: ModelRegistry, timeout: float = 5) -> ServiceSta
 
 
 class StubPredictor:
-    """Texts steer it: `hold` waits for `release`, `nan`, `crash`, `die` and `refuse` misbehave.
+    """Texts steer it: `hold` waits for `release`, `nan`, `crash`, `die` and `refuse` misbehave,
+    and of `unsure` it abstains.
 
     Of several labels, `judgment` always has the highest score and a threshold that only texts of
     10 characters or more reach.
@@ -171,6 +172,9 @@ class StubPredictor:
             coverage=_coverage(document),
             evidence=tuple(stretches) if evidence else None,
             labels=labels,
+            calibrated=text == "unsure",
+            abstained=text == "unsure",
+            prediction_set=("judgment", "news") if text == "unsure" else None,
         )
 
 

@@ -141,7 +141,7 @@ def test_evidence_is_that_of_the_stage_that_answered():
     (reading,) = cascade.read(given)
     (verdict,) = cascade.conclude([reading])
     assert verdict.exit == Exit(1, 3, "last_stage")
-    evidence = cascade.evidence(given[0], reading, DecisionRule(LABELS))
+    evidence, _ = cascade.evidence(given[0], reading, DecisionRule(LABELS))
     assert [(item.start, item.end) for item in evidence] == [(0, 1), (1, 2), (2, 3)]
     assert evidence[0].score < 0 < evidence[1].score
 

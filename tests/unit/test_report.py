@@ -62,6 +62,27 @@ def evaluate_samples(**options):
     return evaluate(make_predictor(**options), make_documents(), Reporter(), data="dev.csv")
 
 
+def test_a_calibrated_bundle_shows_what_that_is_worth(tmp_path):
+    plain = render(tmp_path, evaluate_samples())
+    assert "What calibration is worth" not in plain.text
+    assert not any(attrs.get("class") == "ring" for _, attrs in plain.elements)
+    decision = {
+        "temperature": 2.0,
+        "calibrated": True,
+        "label_sets": {"coverage": 0.9, "quantile": 0.6, "class_quantiles": {}},
+        "abstention": {"threshold": 0.65, "max_error": 0.2, "confidence": 0.95},
+    }
+    evaluation = evaluate_samples(decision=decision)
+    page = render(tmp_path, evaluation)
+    # Halved logits make 0.9 of a score of 0.68 and 0.8 one of 0.59.
+    answered = evaluation.confidence.abstention.answered
+    assert (answered.successes, answered.trials) == (4, 6)
+    for told in ("What calibration is worth", "Documents answered 66.7%", "Label sets"):
+        assert told in page.text
+    rings = [attrs for _, attrs in page.elements if attrs.get("class") == "ring"]
+    assert len(rings) == len(evaluation.calibration_before) > 0
+
+
 def evaluate_classes(classes):
     labels = tuple(f"类别-{number:03d}" for number in range(classes))
     documents = [

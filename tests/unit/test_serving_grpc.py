@@ -101,6 +101,21 @@ def test_documents_are_inferred_from_typed_and_raw_contents(raw):
     run(test())
 
 
+def test_the_final_event_tells_of_abstaining():
+    async def test():
+        async with Served() as served:
+            request = CLASSIFY["ClassifyRequest"]()
+            for text in ("a", "unsure"):
+                request.documents.add(text=text)
+            last = {event.index: event async for event in served.classify(request) if event.final}
+            assert (last[0].calibrated, last[0].abstained) == (False, False)
+            assert list(last[0].prediction_set) == []
+            assert (last[1].calibrated, last[1].abstained) == (True, True)
+            assert list(last[1].prediction_set) == ["judgment", "news"]
+
+    run(test())
+
+
 def test_health_and_metadata():
     async def test():
         async with Served() as served:

@@ -318,6 +318,18 @@ def test_r84_each_request_is_counted_once_by_code(serve):
     assert found[("longform_model_info", "stub", "d" * 64, "demo", "1")] == 1
 
 
+def test_an_abstention_is_told_and_counted(serve):
+    client = serve()
+    (sure,) = client.post("/predict", json={"text": "a"}).json()["predictions"]
+    (unsure,) = client.post("/predict", json={"text": "unsure"}).json()["predictions"]
+    assert (sure["calibrated"], sure["abstained"]) == (False, False)
+    assert "prediction_set" not in sure
+    assert (unsure["calibrated"], unsure["abstained"]) == (True, True)
+    assert unsure["prediction_set"] == ["judgment", "news"]
+    assert unsure["label"] == "judgment"
+    assert samples(client)[("longform_abstained_total", "demo", "1")] == 1
+
+
 def test_two_applications_do_not_share_their_counters(serve):
     one, two = serve(), serve()
     one.post("/predict", json={"text": "a"})

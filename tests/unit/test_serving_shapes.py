@@ -147,6 +147,17 @@ def test_kserve_is_honest_while_the_server_stops(client):
     assert infer(client, {"inputs": [tensor(TEXTS)]}).status_code == 503
 
 
+def test_classify_tells_of_abstaining_and_the_shape_of_tei_stays(client):
+    (item,) = client.post("/v1/classify", json={"input": "unsure"}).json()["data"]
+    assert (item["calibrated"], item["abstained"]) == (True, True)
+    assert item["prediction_set"] == ["judgment", "news"]
+    (item,) = client.post("/v1/classify", json={"input": "a"}).json()["data"]
+    assert (item["calibrated"], item["abstained"]) == (False, False)
+    assert "prediction_set" not in item
+    for scored in client.post("/tei/predict", json={"inputs": "unsure"}).json():
+        assert set(scored) == {"label", "score"}
+
+
 def test_classify_gives_probabilities_in_the_order_of_the_labels(client, stub):
     reply = client.post("/v1/classify", json={"input": TEXTS, "model": "demo"}).json()
     assert reply["object"] == "list"

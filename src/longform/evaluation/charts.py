@@ -94,19 +94,7 @@ def draw_reliability(
     """
     left, top, size = _SQUARE_LEFT, _SQUARE_TOP, _SQUARE
     base, deepest = top + size, top + size + _HISTOGRAM + 14
-    parts: list[Element] = [element("rect", class_="field", x=left, y=top, width=size, height=size)]
-    for tick in range(0, 101, 25):
-        offset = size * tick / 100
-        x, y = left + offset, base - offset
-        parts += [
-            element("line", class_="grid", x1=x, x2=x, y1=top, y2=base),
-            element("line", class_="grid", x1=left, x2=left + size, y1=y, y2=y),
-            _text(f"{tick}%", left - 8, y + 4, "tick end"),
-            _text(f"{tick}%", x, deepest + 18, "tick middle"),
-        ]
-    diagonal = {"x1": left, "y1": base, "x2": left + size, "y2": top}
-    parts.append(element("line", class_="reference", **diagonal))
-    parts += [_draw_ring(item) for item in before]
+    parts = [*_draw_square(deepest), *(_draw_ring(item) for item in before)]
     most = max((item.documents for item in bins), default=1)
     for item in bins:
         x, y = left + size * item.mean_score, base - size * item.accuracy
@@ -144,6 +132,24 @@ def draw_reliability(
         _text("documents", left + 6, base + 26, "tick"),
     ]
     return svg(left + size + 22, deepest + 46, "Reliability diagram", *parts)
+
+
+def _draw_square(deepest: float) -> list[Element]:
+    """Draw the field of the reliability diagram, with its scales and its diagonal."""
+    left, top, size = _SQUARE_LEFT, _SQUARE_TOP, _SQUARE
+    base = top + size
+    parts = [element("rect", class_="field", x=left, y=top, width=size, height=size)]
+    for tick in range(0, 101, 25):
+        offset = size * tick / 100
+        x, y = left + offset, base - offset
+        parts += [
+            element("line", class_="grid", x1=x, x2=x, y1=top, y2=base),
+            element("line", class_="grid", x1=left, x2=left + size, y1=y, y2=y),
+            _text(f"{tick}%", left - 8, y + 4, "tick end"),
+            _text(f"{tick}%", x, deepest + 18, "tick middle"),
+        ]
+    diagonal = {"x1": left, "y1": base, "x2": left + size, "y2": top}
+    return [*parts, element("line", class_="reference", **diagonal)]
 
 
 def _draw_ring(item: CalibrationBin) -> Element:
