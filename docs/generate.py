@@ -33,6 +33,7 @@ PAGES = tuple(
 ROOMS: dict[str, type[BaseModel]] = {
     "segments": config.SegmentSettings,
     "model": config.ModelSettings,
+    "linear": config.LinearSettings,
     "optimization": config.OptimizationSettings,
     "training": config.TrainingSettings,
     "data": config.DataSettings,

@@ -32,7 +32,7 @@ PACKAGE = ROOT / "src" / "longform"
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-LONGEST_MODULE, MEDIAN_MODULE, LONGEST_FUNCTION = 400, 140, 60
+LONGEST_MODULE, MEDIAN_MODULE, LONGEST_FUNCTION = 400, 145, 60
 
 
 def tracked_files() -> list[str]:
@@ -127,7 +127,7 @@ def test_readme_settings_are_accepted(tmp_path):
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
 def test_readme_knobs_are_keys_with_their_values(page):
     rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", page.read_text("utf-8"), re.MULTILINE)
-    assert len(rows) == 11
+    assert len(rows) == 12
     for keys, values in rows:
         fields = [RunConfig.model_fields[key] for key in re.findall(r"`(\w+)`", keys)]
         choices = [

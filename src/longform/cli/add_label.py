@@ -88,14 +88,9 @@ def add_label(  # noqa: PLR0913 - one argument for each flag
 
     check_addition(opened, name, examples, result.documents)
     with open_predictor(opened, backend, reporter) as predictor:
+        known = result.documents
         addition = add(
-            predictor,
-            name,
-            examples,
-            result.documents,
-            output,
-            overwrite=overwrite,
-            reporter=reporter,
+            predictor, name, examples, known, output, overwrite=overwrite, reporter=reporter
         )
     if as_json:
         parity = {target: record.as_dict() for target, record in addition.parity.items()}

@@ -98,21 +98,11 @@ def select(  # noqa: PLR0913 - one argument for each flag
     reporter = ConsoleReporter()
     opened = load_bundle(bundle)
     form = check_format(format_, pairs=opened.description.text_pair)
-    plan = SelectionPlan(
-        count=count,
-        strategy=check_strategy(strategy or DEFAULT_STRATEGY),
-        passages=passages,
-        near=_is_near(near_duplicates),
-        seed=seed,
-    )
+    chosen, near = check_strategy(strategy or DEFAULT_STRATEGY), _is_near(near_duplicates)
+    plan = SelectionPlan(count=count, strategy=chosen, passages=passages, near=near, seed=seed)
     _check_output(output, overwrite)
-    flags = {
-        "text_column": text_column,
-        "text_pair_column": text_pair_column,
-        "encoding": encoding,
-        "encoding_errors": encoding_errors,
-    }
-    settings = data_settings(opened, **flags)
+    columns = {"text_column": text_column, "text_pair_column": text_pair_column}
+    settings = data_settings(opened, **columns, encoding=encoding, encoding_errors=encoding_errors)
     known = _read_labelled(labelled or [], settings, reporter)
     cache = cache_settings(cache_memory, cache_folder)
     pool = DocumentReader(data, settings, labelled=False)
@@ -121,13 +111,11 @@ def select(  # noqa: PLR0913 - one argument for each flag
         found = select_documents(predictor, pool, plan, known, reporter, total)
         labels = predictor.labels
     reporter.say(pool.report.summary())
-    model = f"{bundle.name} {opened.digest[:12]}"
-    written = write_tasks(output, found.tasks, form, labels, model)
+    written = write_tasks(output, found.tasks, form, labels, f"{bundle.name} {opened.digest[:12]}")
     for note in found.notes:
         reporter.say(f"Note: {note}.")
     if as_json:
-        files = [str(path) for path in written]
-        print_json({**found.as_json(), "format": form, "files": files})
+        print_json({**found.as_json(), "format": form, "files": [str(path) for path in written]})
         return
     _print(found, written, opened)
 

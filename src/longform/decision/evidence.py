@@ -95,8 +95,7 @@ def leave_one_out(
 
     parts = _split_parts(document)
     logits = run([np.empty(0, dtype=np.int64), *parts])
-    tokens = document.coverage.tokens_total
-    row = explained_row(logits[0], rule, options.label)
+    tokens, row = document.coverage.tokens_total, explained_row(logits[0], rule, options.label)
     odds = row_log_odds(logits, rule, row, tokens)
     leaves = [_Leaf(*leaf) for leaf in zip(parts, logits[1:], odds[0] - odds[1:], strict=True)]
     if options.refine:
@@ -104,22 +103,24 @@ def leave_one_out(
             leaves, run, lambda without: odds[0] - row_log_odds(without, rule, row, tokens)
         )
     exact = split if split is not None and split.adds_up(logits[0]) else None
-    added = None
-    if exact is not None:
-        added = np.stack([exact.contributions[leaf.rows].sum(axis=0) for leaf in leaves])
     found = measure(
         logits[0],
         np.stack([leaf.without for leaf in leaves]),
         rule,
         row,
         tokens,
-        contributions=added,
+        contributions=None if exact is None else _added(exact, leaves),
         stretches=[_stretch(document, leaf.rows) for leaf in leaves],
     )
-    label, logit = rule.labels[row], float(logits[0, row])
+    told = rule.labels[row], float(logits[0, row])
     if exact is None:
-        return found, Explanation("leave_one_out", label, logit)
-    return found, Explanation("exact", label, logit, float(exact.base[row]))
+        return found, Explanation("leave_one_out", *told)
+    return found, Explanation("exact", *told, float(exact.base[row]))
+
+
+def _added(split: LogitSplit, leaves: Sequence[_Leaf]) -> Floats:
+    """Return what each part adds to the logits, float32 `[parts, classes]`."""
+    return np.stack([split.contributions[leaf.rows].sum(axis=0) for leaf in leaves])
 
 
 @dataclass(frozen=True, slots=True)

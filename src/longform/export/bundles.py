@@ -92,14 +92,22 @@ def write_bundle(
             linear=linear,
         )
         sizes = _make_targets(context, trained)
-        verdicts = {name: record.as_dict() for name, record in context.records.items()}
-        write_parity(folder, verdicts)
         write_golden(folder / GOLDEN_FILE, make_golden(reference))
-        description = _description(folder, trained, sizes)
-        write_description(folder, description)
-        card = model_card(target.name, description, verdicts)
-        (folder / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
+        _write_records(context, trained, sizes, target.name)
     return context.records
+
+
+def _write_records(
+    context: ExportContext, trained: TrainedModel, sizes: dict[str, int], name: str
+) -> None:
+    """Write what the gate said, the description, and the card for people."""
+    folder = context.folder
+    verdicts = {target: record.as_dict() for target, record in context.records.items()}
+    write_parity(folder, verdicts)
+    description = _description(folder, trained, sizes)
+    write_description(folder, description)
+    card = model_card(name, description, verdicts)
+    (folder / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def _make_targets(context: ExportContext, trained: TrainedModel) -> dict[str, int]:

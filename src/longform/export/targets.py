@@ -82,12 +82,7 @@ def export_targets(
         MissingExtraError: A library of a target is not installed.
     """
     _check_names(targets)
-    if bundle.description.kind != "neural":
-        raise InputError(
-            "Only a model with an encoder has other runtimes to be exported to.",
-            found=f"a {bundle.description.kind} model in {bundle.folder.name}",
-            fix="Serve the bundle as it is; stages are exported before they become a cascade.",
-        )
+    _require_encoder(bundle)
     model = load_classifier(bundle.folder).eval()
     tokenizer = TextTokenizer.from_file(bundle.path("tokenizer.json"))
     segmenter = Segmenter(tokenizer, bundle.description.knobs.segments)
@@ -149,6 +144,15 @@ def _plan(
     plan = plan_documents(model, segmenter, documents, pairs=pairs)
     (folder / SHAPES_FILE).write_text(plan.as_json(), encoding="utf-8")
     return plan
+
+
+def _require_encoder(bundle: Bundle) -> None:
+    if bundle.description.kind != "neural":
+        raise InputError(
+            "Only a model with an encoder has other runtimes to be exported to.",
+            found=f"a {bundle.description.kind} model in {bundle.folder.name}",
+            fix="Serve the bundle as it is; stages are exported before they become a cascade.",
+        )
 
 
 def _check_names(targets: Sequence[str]) -> None:

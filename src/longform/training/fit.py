@@ -98,43 +98,58 @@ def fit(
     """
     reporter, started = reporter or Reporter(), time.perf_counter()
     _prepare_transformers(config.seed)
-    labels = LabelMap.from_documents(train)
+    device, labels = pick_device(reporter, config.device), LabelMap.from_documents(train)
     held_out = labels.targets(validation)
     learnt = [*train, *_unlabelled(distillation, labels, config)]
-    device = pick_device(reporter, config.device)
     model, tokenizer = initialize(config, labels, _texts(learnt), reporter)
-    callbacks = (*callbacks, *_adapt(model, config, reporter))
+    watching = (*callbacks, *_adapt(model, config, reporter))
     segmenter = Segmenter(tokenizer, config.segment_settings())
-    stack = _stack(config, (train, validation), labels, distillation, reporter)
-    config = config if stack is None else stack.config
+    config, stack = _stack(config, (train, validation), labels, distillation, reporter)
     pairs = ((learnt, labels.pad(labels.targets(train), len(learnt))), (validation, held_out))
-    parts = [_segment(segmenter, *pair, reporter) for pair in pairs]
-    if stack is not None:
-        logits = (stack.train, stack.validation)
-        parts = [replace(part, linear_logits=own) for part, own in zip(parts, logits, strict=True)]
+    parts = _add_linear([_segment(segmenter, *pair, reporter) for pair in pairs], stack)
     coverage = _cover(parts, len(labels), reporter)
     lesson = _lesson(distillation, train, labels, model, reporter)
-    run = Run(model, config, segmenter, folder, device, reporter, callbacks, lesson, started)
+    run = Run(model, config, segmenter, folder, device, reporter, watching, lesson, started)
     outcome = run.finish(parts, open_encoder)
+    judged = outcome.validation
     summary = _summarize(config, device, (len(train), len(validation)), outcome, started)
-    summary |= {"coverage": coverage, "sketch": _sketch(labels, outcome.validation, parts[1])}
-    if distillation is not None:
-        told = distillation.account(validation, labels, outcome.validation.metrics, model, reporter)
-        summary["distillation"] = told
+    summary |= {"coverage": coverage, "sketch": _sketch(labels, judged, parts[1])}
+    summary |= _account(distillation, validation, labels, judged, model, reporter)
     return TrainedModel(
         model=model.cpu().eval(),
         tokenizer=tokenizer,
         labels=labels,
         config=config,
         encoder_digest=weights_digest(model.encoder),
-        metrics=outcome.validation.metrics,
-        rule=_rule(labels, outcome.validation),
+        metrics=judged.metrics,
+        rule=_rule(labels, judged),
         summary=summary,
         rounding=outcome.rounding,
         history=tuple(outcome.trainer.state.log_history),
-        validation=_scores(outcome.validation, parts[1]),
-        linear=None if stack is None else stack.scorer,
+        validation=_scores(judged, parts[1]),
+        linear=stack and stack.scorer,
     )
+
+
+def _account(
+    distillation: Distillation | None,
+    validation: Sequence[Document],
+    labels: LabelMap,
+    judged: Validation,
+    model: LongTextClassifier,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    if distillation is None:
+        return {}
+    told = distillation.account(validation, labels, judged.metrics, model, reporter)
+    return {"distillation": told}
+
+
+def _add_linear(parts: list[Part], stack: Stack | None) -> list[Part]:
+    if stack is None:
+        return parts
+    logits = (stack.train, stack.validation)
+    return [replace(part, linear_logits=own) for part, own in zip(parts, logits, strict=True)]
 
 
 def _stack(
@@ -143,17 +158,18 @@ def _stack(
     labels: LabelMap,
     distillation: Distillation | None,
     reporter: Reporter,
-) -> Stack | None:
-    """Fit the linear model beneath, where one is asked for."""
+) -> tuple[RunConfig, Stack | None]:
+    """Fit the linear model beneath, where one is asked for; return the run as it was resolved."""
     if not config.stacked:
-        return None
+        return config, None
     if distillation is not None:
         raise InputError(
             "A student learns from its teacher alone, without a linear model beneath.",
             found="stacked: true in a distillation",
             fix="Set stacked to false; a stacked bundle may well be the teacher.",
         )
-    return fit_stack(config, *documents, labels, reporter)
+    stack = fit_stack(config, *documents, labels, reporter)
+    return stack.config, stack
 
 
 def _adapt(
