@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from longform.backends.base import Backend
 from longform.backends.choice import tokens_per_second
 from longform.backends.torch import TorchBackend
 from longform.config import LINEAR, RunConfig
@@ -30,72 +31,81 @@ from longform.types import Document, SegmentedDocument
 _SAMPLE = 64
 
 
-def estimate_seconds(
-    config: RunConfig, documents: Sequence[Document], work: Path, reporter: Reporter
-) -> float | None:
-    """Estimate the seconds of one split.
+class Estimator:
+    """Estimates the seconds of a split; what was measured of an encoder once holds for its kin.
 
     For an encoder that is trained: the tokens of a step, forward and back, at the speed of a short
     measurement, for all epochs. For a frozen one: the segments whose vectors are not kept from
     earlier. Both from a sample of documents; the head's own training is not counted.
 
     Args:
-        config: The contender's.
         documents: All that are compared on.
         work: For files in between.
-        reporter: Told what was measured.
-
-    Returns:
-        None for a linear model: it takes less time than a measurement.
-
-    Raises:
-        InputError: The encoder cannot be loaded.
     """
-    if config.encoder == LINEAR:
-        return None
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    sample = documents[:: max(1, len(documents) // _SAMPLE)]
-    texts = [document.text for document in sample]
-    model, tokenizer = initialize(config, LabelMap.from_documents(documents), texts)
-    segmenter = Segmenter(tokenizer, config.segment_settings())
-    pairs = config.text_pair_column is not None
-    started = time.perf_counter()
-    segmented = list(segment_documents(segmenter, sample, pairs=pairs))
-    cutting = (time.perf_counter() - started) / len(sample)
-    if config.frozen:
-        encoding = _frozen_seconds(config, model, segmented, work, reporter)
-        return len(documents) * (cutting + encoding / len(sample))
-    rate = tokens_per_second(
-        TorchBackend(model, threads=torch.get_num_threads()), config.segment_length
-    )
-    most = config.max_train_segments
-    if most is None and trains_pretrained(config):
-        most = SEGMENTS_PER_STEP
-    tokens = sum(len(item.token_ids) for one in segmented for item in one.segments[:most])
-    recipe = RECIPES[kind_of_training(config)]
-    epochs = config.num_train_epochs if config.num_train_epochs is not None else recipe.epochs
-    # Once more forward for validation and judgement together.
-    training = (epochs * BACKWARD + 1) * tokens / rate
-    return len(documents) * (cutting + training / len(sample))
 
+    def __init__(self, documents: Sequence[Document], work: Path) -> None:
+        self._documents = documents
+        self._work = work
+        self._rates: dict[tuple[str, int, bool], float] = {}
 
-def _frozen_seconds(
-    config: RunConfig,
-    model: LongTextClassifier,
-    segmented: Sequence[SegmentedDocument],
-    work: Path,
-    reporter: Reporter,
-) -> float:
-    """Return the seconds to encode the segments of a sample that are in no store."""
-    digest = weights_digest(model.encoder)
-    precision = "bf16" if pick_device(reporter, config.device).bf16 else "fp32"
-    backend = fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
-    with open_vectors(model, digest, backend) as store:
-        tokens = sum(
-            len(segment.token_ids)
-            for document in segmented
-            for segment in document.segments
-            if content_digest(segment.token_ids.tobytes()) not in store
-        )
-    return tokens / tokens_per_second(backend, config.segment_length) if tokens else 0.0
+    def seconds(self, config: RunConfig) -> float | None:
+        """Estimate for a contender's configuration.
+
+        Returns:
+            None for a linear model: it takes less time than a measurement.
+
+        Raises:
+            InputError: The encoder cannot be loaded.
+        """
+        if config.encoder == LINEAR:
+            return None
+        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.set_verbosity_error()
+        documents = self._documents
+        sample = documents[:: max(1, len(documents) // _SAMPLE)]
+        texts = [document.text for document in sample]
+        model, tokenizer = initialize(config, LabelMap.from_documents(documents), texts)
+        segmenter = Segmenter(tokenizer, config.segment_settings())
+        pairs = config.text_pair_column is not None
+        started = time.perf_counter()
+        segmented = list(segment_documents(segmenter, sample, pairs=pairs))
+        cutting = time.perf_counter() - started
+        work = self._frozen if config.frozen else self._trained
+        return len(documents) / len(sample) * (cutting + work(config, model, segmented))
+
+    def _trained(
+        self, config: RunConfig, model: LongTextClassifier, segmented: Sequence[SegmentedDocument]
+    ) -> float:
+        """Return the seconds to train on a sample, and to judge as much."""
+        backend = TorchBackend(model, threads=torch.get_num_threads())
+        most = config.max_train_segments
+        if most is None and trains_pretrained(config):
+            most = SEGMENTS_PER_STEP
+        tokens = sum(len(item.token_ids) for one in segmented for item in one.segments[:most])
+        recipe = RECIPES[kind_of_training(config)]
+        epochs = config.num_train_epochs if config.num_train_epochs is not None else recipe.epochs
+        return (epochs * BACKWARD + 1) * tokens / self._rate(config, backend)
+
+    def _frozen(
+        self, config: RunConfig, model: LongTextClassifier, segmented: Sequence[SegmentedDocument]
+    ) -> float:
+        """Return the seconds to encode the segments of a sample that are in no store."""
+        digest = weights_digest(model.encoder)
+        precision = "bf16" if pick_device(Reporter(), config.device).bf16 else "fp32"
+        exports = EncoderExports(model, digest, self._work)
+        backend = fastest_encoder(model, exports, precision, Reporter())
+        with open_vectors(model, digest, backend) as store:
+            tokens = sum(
+                len(segment.token_ids)
+                for document in segmented
+                for segment in document.segments
+                if content_digest(segment.token_ids.tobytes()) not in store
+            )
+        return tokens / self._rate(config, backend) if tokens else 0.0
+
+    def _rate(self, config: RunConfig, backend: Backend) -> float:
+        """Return the tokens a second of an encoder, measured once for a length."""
+        key = (config.encoder, config.segment_length, config.frozen)
+        if key not in self._rates:
+            self._rates[key] = tokens_per_second(backend, config.segment_length)
+        return self._rates[key]

@@ -75,6 +75,7 @@ class Schedule:
         self._rounds = limits.splits if most is None else min(limits.splits, most)
         # Those that there was no time for: less will be left later.
         self._untimely: set[str] = set()
+        self._estimating = 0.0
 
     def run(self, judge: JudgeContender, estimate: EstimateSeconds) -> bool:
         """Go through the rounds.
@@ -130,27 +131,46 @@ class Schedule:
         if not waiting:
             return
         divided = self._protocol.round(number)
-        expected = {item.name: self._expected(item, estimate) for item in waiting}
-        # Those of which nothing is known keep their place in the table, among the cheap ones.
-        for standing in sorted(waiting, key=lambda item: expected[item.name] or 0.0):
-            left = self._limits.seconds - self._records.spent()
-            seconds = expected[standing.name]
-            share = 1.0 if standing.judged else _FIRST_SHARE
-            if left <= 0 or (seconds is not None and seconds > share * left):
-                self._untimely.add(standing.name)
-                self._skip(standing, seconds, max(left, 0.0))
-                continue
-            self._judge(standing, divided, judge, (left, advance))
+        costly: list[tuple[float, Standing]] = []
+        for standing in waiting:
+            expected = self._expected(standing, estimate)
+            if expected:
+                costly.append((expected, standing))
+            else:
+                # Those of which nothing is known keep their place in the table, among the cheap.
+                self._try(standing, expected, divided, judge, advance)
+        for seconds, standing in sorted(costly, key=lambda pair: pair[0]):
+            self._try(standing, seconds, divided, judge, advance)
+
+    def _try(
+        self,
+        standing: Standing,
+        seconds: float | None,
+        divided: Round,
+        judge: JudgeContender,
+        advance: Advance,
+    ) -> None:
+        """Judge a contender if there is time for it."""
+        left = self._limits.seconds - self._records.spent() - self._estimating
+        share = 1.0 if standing.judged else _FIRST_SHARE
+        if left <= 0 or (seconds is not None and seconds > share * left):
+            self._untimely.add(standing.name)
+            self._skip(standing, seconds, max(left, 0.0))
+            return
+        self._judge(standing, divided, judge, (left, advance))
 
     def _expected(self, standing: Standing, estimate: EstimateSeconds) -> float | None:
         known = standing.split_seconds
         if known is not None or standing.name == MAJORITY:
             return known or 0.0
+        begun = self._clock()
         try:
             return estimate(standing.contender)
         except LongformError as error:
             standing.out = _first_line(error)
             return None
+        finally:
+            self._estimating += self._clock() - begun
 
     def _skip(self, standing: Standing, seconds: float | None, left: float) -> None:
         """Say that there is no time for a contender."""

@@ -18,7 +18,7 @@ from longform.errors import InputError, LongformError
 from longform.reporting import Reporter, counted, describe_seconds
 from longform.search.bakeoff.contenders import MAJORITY, Contender
 from longform.search.bakeoff.ending import BUNDLE_NAME, WORK_NAME, Ending, Finalists
-from longform.search.bakeoff.estimates import estimate_seconds
+from longform.search.bakeoff.estimates import Estimator
 from longform.search.bakeoff.protocol import Protocol, Round, check_share
 from longform.search.bakeoff.records import SPLITS_NAME, Attempt, Records, Standing
 from longform.search.bakeoff.result import BakeoffResult, advise, make_rows
@@ -114,12 +114,13 @@ def _compare(
     _announce(request, protocol, reporter)
     limits = Limits(_ROUNDS_SHARE * request.budget_seconds, request.most_splits)
     schedule = Schedule(protocol, standings, records, limits, request.metric, reporter)
+    estimator = Estimator(protocol.documents, request.folder / WORK_NAME / "estimate")
     started, status = time.monotonic(), 0
     ending: Ending | None = None
     try:
         schedule.run(
             lambda *arguments: _judge(request, config, protocol, *arguments),
-            lambda contender: _estimate(request, config, protocol, contender, reporter),
+            lambda contender: _estimate(estimator, config, contender, reporter),
         )
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 130
@@ -171,18 +172,9 @@ def _judge(
 
 
 def _estimate(
-    request: BakeoffRequest,
-    config: RunConfig,
-    protocol: Protocol,
-    contender: Contender,
-    reporter: Reporter,
+    estimator: Estimator, config: RunConfig, contender: Contender, reporter: Reporter
 ) -> float | None:
-    seconds = estimate_seconds(
-        contender.configure(config),
-        protocol.documents,
-        request.folder / WORK_NAME / "estimate",
-        Reporter(),
-    )
+    seconds = estimator.seconds(contender.configure(config))
     if seconds is not None:
         reporter.say(f"{contender.name}: about {describe_seconds(seconds)} for its first split.")
     return seconds
