@@ -127,7 +127,7 @@ def fit(
         rounding=outcome.rounding,
         history=tuple(outcome.trainer.state.log_history),
         validation=_scores(judged, parts[1]),
-        linear=stack and stack.scorer,
+        linear=None if stack is None else stack.scorer,
     )
 
 
