@@ -185,7 +185,7 @@ class Simulation:
             length = sum(passage.end - passage.start for passage in chosen)
             characters, whole = characters + length, whole + len(document.text)
             named.append(replace(document, text="\n".join(item.text for item in chosen)))
-            parts = scorer.evidence(document, reading, rule)
+            parts, _ = scorer.evidence(document, reading, rule)
             drawn.append(replace(document, text=_draw(document, parts, length, generator)))
         answers = [
             scorer.score(documents).logits.argmax(axis=1)

@@ -33,7 +33,8 @@ def bundle(request, tmp_path_factory):
         for count, seed in ((72, 1), (24, 2))
     )
     target = tmp_path_factory.mktemp("active") / "bundle"
-    return train_in_python(train, validation, target, "binary_logits=1", "num_train_epochs=8")
+    logits = f"binary_logits={1 if request.param == 2 else 2}"
+    return train_in_python(train, validation, target, logits, "num_train_epochs=8")
 
 
 def test_a_neural_bundle_learns_a_label(bundle, tmp_path):

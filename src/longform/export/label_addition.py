@@ -285,6 +285,7 @@ def _extend_head(model: LongTextClassifier, row: ImprintedRow, labels: LabelMap)
         weight = torch.cat([torch.zeros_like(weight), weight])
         bias = torch.cat([torch.zeros_like(bias), bias])
         head.one_logit = False
+        model.config.binary_logits = 2
     new = torch.from_numpy(row.weights).to(weight.dtype)
     after = nn.Linear(weight.shape[1], len(labels))
     with torch.no_grad():
@@ -296,8 +297,9 @@ def _extend_head(model: LongTextClassifier, row: ImprintedRow, labels: LabelMap)
 
 
 def _config(bundle: Bundle) -> RunConfig:
-    """Return the run that the bundle came from; its files are not read again."""
-    return load_settings(RunConfig, None, dict(bundle.description.training["config"]))
+    """Return the run that the bundle came from, but for what is not so with one label more."""
+    values = {**bundle.description.training["config"], "binary_logits": 2}
+    return load_settings(RunConfig, None, values)
 
 
 def _rule(rule: DecisionRule, labels: LabelMap) -> DecisionRule:
