@@ -101,7 +101,9 @@ def test_contenders_of_the_table_fit_the_configuration_and_have_names_of_their_o
     table = default_contenders(config, ["/models/e5", "/other/e5"])
     names = [contender.name for contender in table]
     assert len(set(names)) == len(names)
-    assert {"majority", "linear", "bag-salient", "e5-stacked", "e5-tuned"} <= set(names)
+    assert {"majority", "linear", "bag-salient", "e5-stacked", "e5-static", "e5-tuned"} <= set(
+        names
+    )
     for contender in table:
         assert isinstance(contender.configure(config), RunConfig)
         assert contender.reason

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from longform.config import LINEAR, SCRATCH_ENCODERS, RunConfig, parse_assignments
+from longform.config import LINEAR, SCRATCH_ENCODERS, STATIC, RunConfig, parse_assignments
 from longform.errors import ConfigError, InputError
 from longform.search.tuning import show_value
 
@@ -118,7 +118,14 @@ def _scratch() -> list[Contender]:
 
 def _pretrained(encoder: str, name: str) -> list[Contender]:
     frozen: dict[str, Any] = {"encoder": encoder, "frozen": True, "lora": False}
+    static = {"encoder": STATIC, "static_from": encoder}
     return [
+        Contender(f"{name}-static", "token vectors distilled from it, in a table", static),
+        Contender(
+            f"{name}-static-stacked",
+            "the same on top of a linear model",
+            {**static, "stacked": True},
+        ),
         Contender(
             f"{name}-head+tail",
             "frozen, both ends only",
