@@ -260,10 +260,12 @@ def test_what_does_not_fit_is_skipped_and_said_before_it_begins(tmp_path):
 
 
 def test_the_budget_cuts_what_was_not_foreseen(tmp_path):
-    seconds = {"quick": 1.0, "sudden": 500.0}
+    seconds = {"quick": 1.0, "sudden": 800.0}
     errors = dict.fromkeys(seconds, 0.1)
-    _, known, whole = run_schedule(tmp_path, seconds, errors, 100, 3)
+    _, known, whole = run_schedule(tmp_path, seconds, errors, 1_500, 3)
     assert not whole
+    # As it was cut at the next look at the clock, the other one had what was left.
+    assert len(known["quick"].judged) == 3
     assert known["sudden"].attempts[0].state == "cut"
     assert not known["sudden"].judged
 

@@ -157,7 +157,8 @@ class Schedule:
             self._untimely.add(standing.name)
             self._skip(standing, seconds, max(left, 0.0))
             return
-        self._judge(standing, divided, judge, (left, advance))
+        # An estimate that was too low must not take the time of the others.
+        self._judge(standing, divided, judge, (share * left, advance))
 
     def _expected(self, standing: Standing, estimate: EstimateSeconds) -> float | None:
         known = standing.split_seconds
@@ -193,9 +194,9 @@ class Schedule:
         if standing.out:
             self._reporter.say(f"{standing.name} is out: {standing.out}.")
             return
-        left, advance = budget
+        most, advance = budget
         begun = self._clock()
-        deadline = Deadline(begun + left, self._clock, advance)
+        deadline = Deadline(begun + most, self._clock, advance)
         contender = standing.contender
         try:
             attempt = judge(contender, divided, deadline)
