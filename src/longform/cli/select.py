@@ -43,9 +43,9 @@ Labelled = Annotated[
 StrategyName = Annotated[
     str | None,
     typer.Option(
-        help="How to pick: diverse (uncertain and unlike each other), margin, entropy, "
-        "least-confidence, badge, k-center or random.",
-        show_default="diverse",
+        help="How to pick: badge (uncertain in different ways), diverse, margin, entropy, "
+        "least-confidence, k-center or random.",
+        show_default="badge",
     ),
 ]
 FormatName = Annotated[
