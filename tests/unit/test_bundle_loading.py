@@ -153,7 +153,7 @@ def test_a_newer_description_asks_for_a_newer_longform(tmp_path):
 def test_a_description_that_this_version_does_not_know_is_refused(folder):
     content = json.loads((folder / DESCRIPTION_FILE).read_bytes())
     content["longform_version"] = "9.9"
-    content["knobs"]["segments"]["selection"] = "salient"
+    content["knobs"]["segments"]["selection"] = "middle"
     (folder / DESCRIPTION_FILE).write_text(json.dumps(content))
     with pytest.raises(BundleError, match=r"selection.*written by longform 9\.9"):
         read_description(folder)
