@@ -55,8 +55,7 @@ def imprint(features: Any, is_new: Booleans, offsets: Doubles, classes: int) -> 
         classes: Number of old classes. The examples weigh as much as documents of an average old
             class, at least their number.
     """
-    direction = _prototype(features, is_new)
-    along = np.asarray(features @ direction, dtype=np.float64)
+    direction, along = _project(features, is_new)
     centre, spread = float(along.mean()), float(along.std()) or 1.0
     points = (along - centre) / spread
     examples = int(is_new.sum())
@@ -85,15 +84,38 @@ def log_sum_exp(logits: Doubles) -> Doubles:
     return total
 
 
-def _prototype(features: Any, is_new: Booleans) -> Doubles:
-    new, old = features[np.flatnonzero(is_new)], features[np.flatnonzero(~is_new)]
-    difference: Doubles = np.asarray(new.mean(axis=0) - old.mean(axis=0), dtype=np.float64).ravel()
+def _project(features: Any, is_new: Booleans) -> tuple[Doubles, Doubles]:
+    """Return the unit direction of the examples, and how far each document lies along it.
+
+    An example lies far along a direction that it is part of, as no document to come will: it is
+    projected on that of the others. Of many examples, a tenth is left out at a time.
+    """
+    new = features[np.flatnonzero(is_new)]
+    count = new.shape[0]
+    total = np.asarray(new.sum(axis=0), dtype=np.float64).ravel()
+    old = np.asarray(features[np.flatnonzero(~is_new)].mean(axis=0), dtype=np.float64).ravel()
+    scales = np.ones_like(old)
     if isinstance(features, np.ndarray):
         # Dense features differ in scale; those of n-grams are weighed by rarity already.
         variance = features.astype(np.float64).var(axis=0)
-        difference = difference / (variance + variance.mean() * 0.1 + 1e-12)
-    length = np.linalg.norm(difference)
-    return difference / length if length else difference
+        scales = variance + variance.mean() * 0.1 + 1e-12
+    direction = _unit((total / count - old) / scales)
+    along = np.asarray(features @ direction, dtype=np.float64)
+    groups = np.arange(count) % min(count, MOST_FOLDS)
+    if count > 1:
+        apart = np.empty(count, dtype=np.float64)
+        for group in np.unique(groups):
+            held = new[np.flatnonzero(groups == group)]
+            rest = total - np.asarray(held.sum(axis=0), dtype=np.float64).ravel()
+            towards = _unit((rest / (count - held.shape[0]) - old) / scales)
+            apart[groups == group] = np.asarray(held @ towards, dtype=np.float64)
+        along[is_new] = apart
+    return direction, along
+
+
+def _unit(vector: Doubles) -> Doubles:
+    length = np.linalg.norm(vector)
+    return vector / length if length else vector
 
 
 def _fit(
