@@ -37,11 +37,9 @@ from longform.data.samples import generate_documents
 from longform.data.splits import k_folds, stratified_split
 from longform.evaluation.metrics import accuracy, macro_f1
 from longform.export.encoders import EncoderExports, fastest_encoder
-from longform.inference.linear import LinearScorer
 from longform.inference.neural import NeuralScorer
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
-from longform.text.cleaning import Cleaner
 from longform.text.segmenter import Segmenter
 from longform.training.devices import pick_device
 from longform.training.fit import TrainedModel, fit
@@ -140,7 +138,7 @@ def neural(
     if config.encoder == LINEAR:
         # Nothing is chosen on the held-out part: it only scales the logits.
         fitted = fit_linear(config, train, split.validation)
-        judge_of = LinearScorer(fitted.model, Cleaner(fitted.config.segment_settings()))
+        judge_of = fitted.scorer()
         decided = [fitted.rule.decide(judge_of.score(test).logits) for test in tests]
         return [[fitted.labels.names[row] for row in rows] for rows in decided]
     opened: list[Backend] = []

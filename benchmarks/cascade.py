@@ -30,12 +30,13 @@ from longform.data.readers import read_documents
 from longform.decision.audit import Audit
 from longform.decision.certificate import Certificate, StageRecord
 from longform.decision.exits import first_exits, margins
+from longform.decision.rule import DecisionRule
 from longform.evaluation.certifying import Promise, certify_cascade
 from longform.evaluation.intervals import wilson_interval
 from longform.evaluation.steps import Step, StepAnswers
 from longform.export.cascade_bundle import write_cascade
 from longform.inference.neural import NeuralScorer
-from longform.inference.opening import bundle_rule, open_scorer
+from longform.inference.opening import open_scorer
 from longform.inference.predictor import load
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, Floats, Integers
@@ -120,7 +121,7 @@ def answers_of(
     scored: Scored, stages: tuple[Bundle, Bundle], seconds: tuple[float, float]
 ) -> StepAnswers:
     """Return what the two steps answer, as `longform cascade` collects it."""
-    rules = [bundle_rule(bundle) for bundle in stages]
+    rules = [DecisionRule.from_description(bundle.description) for bundle in stages]
     both = (scored.cheap, scored.full)
     return StepAnswers(
         (Step(0), Step(1)),
@@ -305,7 +306,7 @@ def score_foreign(
 ) -> tuple[Scored, dict[str, Any]]:
     """Score what stops early by both stages; of the rest the full model's answer is not asked."""
     cheap, _ = score_cheap(stages[0], documents)
-    sure = margins(cheap, bundle_rule(stages[0])) >= threshold
+    sure = margins(cheap, DecisionRule.from_description(stages[0].description)) >= threshold
     full = cheap.copy()
     if sure.any():
         rows = np.flatnonzero(sure)

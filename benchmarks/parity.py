@@ -38,7 +38,7 @@ def main() -> None:
     pairs = bundle.description.text_pair
     reference = NeuralScorer(segmenter, TorchBackend.from_folder(bundle.folder), pairs=pairs)
     described = bundle.description
-    rule = DecisionRule.from_settings(described.labels, described.problem_type, described.decision)
+    rule = DecisionRule.from_description(described)
     check = ParityCheck(reference, documents, rule)
     records = []
     for candidate in candidates(bundle):

@@ -25,9 +25,7 @@ from longform.backends.torch import TorchBackend
 from longform.config import LINEAR, RunConfig, load_config
 from longform.data.readers import read_documents
 from longform.data.splits import stratified_split
-from longform.inference.linear import LinearScorer
 from longform.inference.neural import NeuralScorer
-from longform.text.cleaning import Cleaner
 from longform.text.segmenter import Segmenter
 from longform.training.fit import fit
 from longform.training.linear import fit_linear
@@ -63,7 +61,7 @@ def learn(config: RunConfig, documents: Sequence[Document]) -> Answer:
     split = stratified_split(documents, 0.1, config.seed)
     if config.encoder == LINEAR:
         fitted = fit_linear(config, documents, split.validation)
-        reader = LinearScorer(fitted.model, Cleaner(fitted.config.segment_settings()))
+        reader = fitted.scorer()
         names, decide, score = fitted.labels.names, fitted.rule.decide, reader.score
     else:
         with tempfile.TemporaryDirectory() as folder:

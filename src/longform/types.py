@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -86,6 +86,16 @@ class Coverage:
     reason: str | None = None
     tokens_unknown: int = 0
 
+    def of_part(self, segments: Sequence[Segment], reason: str) -> Coverage:
+        """Return the coverage of a document of which only some segments are read, and why."""
+        return replace(
+            self,
+            tokens_used=sum(segment.new_tokens for segment in segments),
+            segments_used=len(segments),
+            truncated=True,
+            reason=reason,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that the HTTP interface has, under its names."""
         fields = asdict(self)
@@ -128,13 +138,7 @@ class SegmentedDocument:
             reason: Why, for the coverage.
         """
         kept = self.segments[:count]
-        coverage = replace(
-            self.coverage,
-            tokens_used=sum(segment.new_tokens for segment in kept),
-            segments_used=count,
-            truncated=True,
-            reason=reason,
-        )
+        coverage = self.coverage.of_part(kept, reason)
         positions = self.positions[:count]
         return replace(self, segments=kept, positions=positions, coverage=coverage, stop=reason)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from longform.cli.console import summary_console
 from longform.search.bakeoff.report import show_gap
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def print_bakeoff(result: BakeoffResult, report: Path) -> None:
         result: Of the bake-off.
         report: Where the HTML report is.
     """
-    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
-    if not console.is_terminal or console.width > _WIDTH:
-        console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, width=_WIDTH)
+    console = summary_console(_WIDTH)
     console.print(Rule("Contenders", align="left", style="dim"))
     console.print(_table(result))
     for row in result.rows:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from longform.bundle import Bundle, extending_bundle, file_digest, load_bundle, write_description
+from longform.data.duplicates import first_of_each_text
 from longform.data.labels import LabelMap
 from longform.decision.binomial import binomial_sf
 from longform.decision.fitting import CalibrationRequest, FittedRule, Parts, fit_rule, is_right
@@ -114,8 +115,7 @@ def calibrate_bundle(
 
 def _without_copies(documents: Sequence[Document], reporter: Reporter) -> list[Document]:
     """Leave one of each text: a copy in two parts would test what it had fitted."""
-    first = {(item.text, item.text_pair): item for item in reversed(documents)}
-    kept = [item for item in documents if first[item.text, item.text_pair] is item]
+    kept = first_of_each_text(documents)
     if len(kept) < len(documents):
         reporter.say(
             f"{len(documents) - len(kept):,} documents have the text of an earlier one: left out."

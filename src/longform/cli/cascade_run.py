@@ -8,15 +8,17 @@ from pathlib import Path
 
 from longform.bundle import Bundle, check_output, file_digest, load_bundle
 from longform.cli.arguments import data_settings
+from longform.data.duplicates import first_of_each_text
 from longform.data.labels import LabelMap
 from longform.data.readers import read_documents
 from longform.decision.certificate import StageRecord, fewest_documents
+from longform.decision.rule import DecisionRule
 from longform.errors import InputError
 from longform.evaluation.cascade_report import write_cascade_report
 from longform.evaluation.certifying import DESIGN_SHARE, CertifiedCascade, Promise, certify_cascade
 from longform.evaluation.steps import StepAnswers, ask_steps, list_steps
 from longform.export.cascade_bundle import require_same_task, write_cascade
-from longform.inference.opening import bundle_rule, open_scorer
+from longform.inference.opening import open_scorer
 from longform.inference.scorer import Scorer
 from longform.reporting import Reporter
 from longform.types import Document, Targets
@@ -72,7 +74,7 @@ def run_cascade(request: CascadeRequest, reporter: Reporter) -> CertifiedCascade
                 fix="Name a cheaper stage before it, or give --depths 0.25,0.5.",
             )
         _say_size(len(documents), steps, needed, reporter)
-        rules = [bundle_rule(bundle) for bundle in bundles]
+        rules = [DecisionRule.from_description(bundle.description) for bundle in bundles]
         for scorer in scorers:
             scorer.warm_up()
         answers = ask_steps(scorers, rules, documents, request.depths, reporter)
@@ -133,13 +135,7 @@ def _read(request: CascadeRequest, bundles: Sequence[Bundle], reporter: Reporter
     settings = data_settings(bundles[-1], **request.columns)
     result = read_documents(request.data, settings, labelled=request.promise.loss == "harm")
     reporter.say(result.report.summary())
-    seen: set[tuple[str, str | None]] = set()
-    kept = []
-    for document in result.documents:
-        texts = (document.text, document.text_pair)
-        if texts not in seen:
-            seen.add(texts)
-            kept.append(document)
+    kept = first_of_each_text(result.documents)
     if len(kept) < len(result.documents):
         # A copy tells nothing new, and the test counts documents drawn independently.
         reporter.say(f"{len(result.documents) - len(kept):,} exact copies are left out.")

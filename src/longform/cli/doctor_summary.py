@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from longform.cli.console import summary_console
 from longform.reporting import counted
 
 if TYPE_CHECKING:
@@ -36,14 +36,7 @@ def print_summary(
         report: Where the HTML report is.
         seconds: That all of it took.
     """
-    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
-    console = Console(
-        file=sys.stdout,
-        highlight=False,
-        emoji=False,
-        markup=False,
-        width=min(console.width, _WIDTH) if console.is_terminal else _WIDTH,
-    )
+    console = summary_console(_WIDTH)
     _print_verdict(console, diagnosis)
     _print_facts(console, diagnosis)
     if diagnosis.findings:

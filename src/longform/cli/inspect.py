@@ -116,7 +116,7 @@ def _show_reading(description: BundleDescription) -> None:
 def _show_cascade(opened: Bundle, as_json: bool) -> None:
     from longform.inference.opening import read_certificate
 
-    certificate = read_certificate(opened)
+    certificate, _ = read_certificate(opened)
     if as_json:
         print_json(
             {

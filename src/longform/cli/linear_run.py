@@ -69,14 +69,14 @@ def _write_report(
     config: RunConfig, prepared: PreparedData, records: RunRecords, reporter: Reporter
 ) -> Path | None:
     """Write what the bundle makes of the validation documents, unless it is not wanted."""
+    from longform.cli.train_records import name_validation
     from longform.evaluation.evaluation import evaluate
     from longform.evaluation.report import write_report
     from longform.inference.predictor import load
 
     if not records.options.has_report:
         return None
-    name = Path(config.validation or config.data or "").name
-    data = name if config.validation else f"{name}, the part held out for validation"
+    data = name_validation(config)
     with load(records.target) as predictor:
         evaluation = evaluate(predictor, prepared.validation, reporter, data=data, explain=True)
     records.report.parent.mkdir(parents=True, exist_ok=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from longform.cli.console import summary_console
 from longform.search.report import METRIC_NAMES, verdict
 from longform.search.tuning import show_value
 
@@ -29,9 +28,7 @@ def print_search(result: SearchResult, report: Path) -> None:
         result: Of the search.
         report: Where the HTML report is.
     """
-    console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False)
-    if not console.is_terminal or console.width > _WIDTH:
-        console = Console(file=sys.stdout, highlight=False, emoji=False, markup=False, width=_WIDTH)
+    console = summary_console(_WIDTH)
     console.print(Rule("Trials", align="left", style="dim"))
     console.print(_table_of_trials(result))
     pruned = sum(trial.value is None for trial in result.trials)

@@ -144,8 +144,7 @@ class RunRecords:
         measured = Measured(
             trained.validation, trained.validation.infer_seconds, f"torch on {device}"
         )
-        name = Path(config.validation or config.data or "").name
-        data = name if config.validation else f"{name}, the part held out for validation"
+        data = name_validation(config)
         try:
             # The ONNX encoder is always there, and known to give the trained model's answers.
             with load(self.target, "onnx") as predictor:
@@ -196,6 +195,12 @@ class RunRecords:
         if report is not None:
             lines.append(f"Report: {report} (it quotes documents)")
         return "\n".join(lines)
+
+
+def name_validation(config: RunConfig) -> str:
+    """Say which documents a run is validated on."""
+    name = Path(config.validation or config.data or "").name
+    return name if config.validation else f"{name}, the part held out for validation"
 
 
 READING, EXPORT = "reading the data", "export"

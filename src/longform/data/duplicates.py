@@ -107,6 +107,25 @@ class Leaks:
         return tuple(sorted({match.second for match in self.matches}))
 
 
+def first_of_each_text(
+    documents: Iterable[Document], known: Iterable[Document] = ()
+) -> list[Document]:
+    """Return the documents whose text none before them has, in their order.
+
+    Args:
+        documents: The documents.
+        known: Others, whose texts count as having come before.
+    """
+    seen = {(item.text, item.text_pair) for item in known}
+    kept = []
+    for document in documents:
+        texts = (document.text, document.text_pair)
+        if texts not in seen:
+            seen.add(texts)
+            kept.append(document)
+    return kept
+
+
 def find_duplicates(
     documents: Sequence[Document] | Sketches,
     reporter: Reporter | None = None,

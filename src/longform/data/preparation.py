@@ -10,11 +10,13 @@ from typing import Any
 from longform.bundle import file_digest
 from longform.config import DataSettings, RunConfig
 from longform.data.augmentation import augment_documents
+from longform.data.duplicates import first_of_each_text
 from longform.data.label_spelling import normalize_labels
 from longform.data.labels import LabelMap
 from longform.data.readers import ReadReport, read_documents
 from longform.data.repairs import Repair, drop_unseen, repair_leaks, repair_training
 from longform.data.splits import hold_out
+from longform.errors import InputError
 from longform.reporting import Reporter, counted
 from longform.types import Document
 
@@ -116,6 +118,20 @@ def prepare_bakeoff_data(
     return documents, judging, account
 
 
+def check_share(test_split: float) -> None:
+    """Refuse a share that is none.
+
+    Raises:
+        InputError: It does not lie between 0 and 1.
+    """
+    if not 0 < test_split < 1:
+        raise InputError(
+            "The share of documents that only judge must lie between 0 and 1.",
+            found=f"{test_split}",
+            fix="Set --test-split, for example to 0.2, or give a file with --test.",
+        )
+
+
 def _read_training(
     data: Path, settings: DataSettings, reporter: Reporter
 ) -> tuple[tuple[Document, ...], dict[str, Any]]:
@@ -174,13 +190,8 @@ def read_unlabelled(
     """
     result = read_documents(path, config.data_settings(), labelled=False)
     reporter.say(result.report.summary())
-    seen = {(item.text, item.text_pair) for item in (*prepared.train, *prepared.validation)}
-    kept = []
-    for document in result.documents:
-        texts = (document.text, document.text_pair)
-        if texts not in seen:
-            seen.add(texts)
-            kept.append(document)
+    labelled = (*prepared.train, *prepared.validation)
+    kept = first_of_each_text(result.documents, labelled)
     repeated = len(result.documents) - len(kept)
     if repeated:
         reporter.say(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longform.bundle import BundleDescription
 from longform.config import ProblemType
 from longform.decision.calibration import LengthTemperature, Temperatures
 from longform.decision.conformal import LabelSets
@@ -94,6 +95,11 @@ class DecisionRule:
             None if abstention is None else Abstention.from_json(abstention),
             None if costs is None else Costs.from_json(costs, tuple(labels)),
         )
+
+    @classmethod
+    def from_description(cls, description: BundleDescription) -> DecisionRule:
+        """Build the rule of a bundle."""
+        return cls.from_settings(description.labels, description.problem_type, description.decision)
 
     def as_settings(self) -> dict[str, Any]:
         """Return the `decision` part of a description, which `from_settings` reads."""

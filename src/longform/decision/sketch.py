@@ -8,9 +8,11 @@ Stability Index, 2018). By custom, below 0.1 nothing has changed, above 0.25 som
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from longform.types import Floats
 
 CONFIDENCE_BINS = 10
 _LEAST_SHARE = 1e-3
@@ -38,6 +40,23 @@ class Sketch:
         """Read what `as_json` gave."""
         counts = {quantity: dict(content["counts"].get(quantity, {})) for quantity in QUANTITIES}
         return cls(float(content["documents"]), counts)
+
+    @classmethod
+    def of_answers(
+        cls, labels: Sequence[str], tokens: Sequence[int], probabilities: Floats
+    ) -> Sketch:
+        """Count the answers to some documents.
+
+        Args:
+            labels: Names of the classes.
+            tokens: Of each whole document.
+            probabilities: float32 `[docs, classes]`.
+        """
+        sketch = cls()
+        for length, row in zip(tokens, probabilities, strict=True):
+            best = int(row.argmax())
+            sketch.add(length, labels[best], float(row[best]))
+        return sketch
 
     def as_json(self) -> dict[str, Any]:
         """Return what a bundle keeps."""

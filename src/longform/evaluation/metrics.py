@@ -45,6 +45,14 @@ def accuracy(labels: Targets, predicted: Targets) -> float:
     return float(right_answers(labels, predicted).mean()) if len(labels) else 0.0
 
 
+def headline(labels: Targets, predicted: Targets, classes: int) -> dict[str, float]:
+    """Return accuracy and macro-F1 by their names."""
+    return {
+        "accuracy": accuracy(labels, predicted),
+        "macro_f1": macro_f1(labels, predicted, classes),
+    }
+
+
 def per_class(labels: Targets, predicted: Targets, names: Sequence[str]) -> list[ClassScores]:
     """Return precision, recall and F1 of every class, in the order of `names`."""
     right, support, claimed = _count(labels, predicted, len(names))

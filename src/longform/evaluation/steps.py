@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from longform.decision.exits import Doubles, margins
 from longform.decision.rule import DecisionRule
 from longform.inference.predictor import windows
 from longform.inference.scorer import Scorer
-from longform.inference.staging import reading_order
+from longform.inference.staging import segments_at
 from longform.reporting import Reporter
 from longform.types import Booleans, Document, Floats, Integers, SegmentedDocument, Targets
 
@@ -163,8 +162,7 @@ def _score_part(
 
 
 def _read_at(document: SegmentedDocument, depth: float) -> Integers:
-    count = len(document.segments)
-    return np.sort(reading_order(count)[: math.ceil(depth * count)])
+    return np.sort(segments_at(len(document.segments), depth))
 
 
 def _share_read(documents: Sequence[SegmentedDocument], depth: float) -> float:

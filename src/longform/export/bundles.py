@@ -144,8 +144,5 @@ def _description(folder: Path, trained: TrainedModel, sizes: dict[str, int]) -> 
         encoder_digest=trained.encoder_digest,
         training={**trained.summary, "config": resolved, **quantization},
         metrics=trained.metrics,
-        decision={
-            "temperature": trained.rule.temperature,
-            "thresholds": dict(trained.rule.thresholds),
-        },
+        decision=trained.rule.as_settings(),
     )

@@ -18,7 +18,7 @@ from longform.config import RunConfig, load_settings
 from longform.data.labels import LabelMap
 from longform.decision.rule import DecisionRule
 from longform.errors import InputError
-from longform.evaluation.metrics import accuracy, macro_f1
+from longform.evaluation.metrics import headline
 from longform.evaluation.regression import RegressionReport, compare_answers
 from longform.export.bundles import write_bundle
 from longform.export.encoders import ENCODER_NAME, EncoderExports
@@ -180,10 +180,7 @@ def _judge(
     after = np.column_stack([read.logits, held_out]).argmax(axis=1)
     ids = [document.id for document in documents]
     report = compare_answers(labels.names, ids, targets, before, after)
-    metrics = {
-        "accuracy": accuracy(targets, after),
-        "macro_f1": macro_f1(targets, after, len(labels)),
-    }
+    metrics = headline(targets, after, len(labels))
     row = imprint(read.features, is_new, offsets, classes)
     return ImprintedRow(row.weights * scale, row.bias * scale), report, metrics
 

@@ -58,7 +58,7 @@ def write_linear_bundle(
     """
     reporter = reporter or Reporter()
     cleaner = Cleaner(trained.config.segment_settings())
-    reference = LinearScorer(trained.model, cleaner)
+    reference = trained.scorer()
     check = ParityCheck(reference, validation, trained.rule)
     rounded = LinearModel(trained.model.reader, trained.model.weights.rounded())
     record = check.compare(f"{RUNTIME}:int8", LinearScorer(rounded, cleaner))
@@ -101,8 +101,5 @@ def _description(folder: Path, trained: TrainedLinear, precision: str) -> Bundle
             "config": config.model_dump(exclude={"data", "validation", "output_dir"}),
         },
         metrics=trained.metrics,
-        decision={
-            "temperature": trained.rule.temperature,
-            "thresholds": dict(trained.rule.thresholds),
-        },
+        decision=trained.rule.as_settings(),
     )

@@ -90,8 +90,8 @@ def export_targets(
         plan = _plan(bundle, folder, model, segmenter, documents, replan=options.replan)
         compared = choose_documents(documents, segmenter, options.parity_documents)
         reporter.say(f"Comparing with the trained model on {len(compared)} documents.")
-        pairs = bundle.description.text_pair
-        linear = open_stacked(bundle)
+        pairs, linear = bundle.description.text_pair, open_stacked(bundle)
+        rule = DecisionRule.from_description(bundle.description)
         reference = NeuralScorer(segmenter, TorchBackend(model), pairs=pairs, linear=linear)
         context = ExportContext(
             folder=folder,
@@ -99,7 +99,7 @@ def export_targets(
             segmenter=segmenter,
             pairs=pairs,
             plan=plan,
-            check=ParityCheck(reference, compared, decision_rule(bundle), options.allow_drop),
+            check=ParityCheck(reference, compared, rule, options.allow_drop),
             documents=documents[len(compared) :] or documents,
             exports=EncoderExports(model, None, Path(work)),
             reporter=reporter,
@@ -111,12 +111,6 @@ def export_targets(
             _make(name, context)
         _write_records(bundle, folder, place.name, context.records)
     return context.records
-
-
-def decision_rule(bundle: Bundle) -> DecisionRule:
-    """Return the rule that turns the logits of a bundle into labels."""
-    described = bundle.description
-    return DecisionRule.from_settings(described.labels, described.problem_type, described.decision)
 
 
 def _make(name: str, context: ExportContext) -> None:

@@ -36,7 +36,6 @@ from longform.inference.scorer import (
 )
 from longform.inference.staging import (
     StagedDocument,
-    StagedSegment,
     group_by_stage,
     stage_document,
 )
@@ -133,12 +132,10 @@ class CascadeScorer(Scorer):
         """Encode segments of any stages; rows of narrower vectors are filled up with zeros."""
         rows = np.zeros((len(segments), max(self._widths)), dtype=np.float32)
         tokens = padded_tokens = cached = 0
-        for stage, places in group_by_stage(segments).items():
-            inner = [segments[place] for place in places]
+        for stage, group in group_by_stage(segments).items():
+            places = [place for place, _ in group]
             with self._using(stage) as scorer:
-                encoded = scorer.encode_segments(
-                    [segment.inner for segment in inner if isinstance(segment, StagedSegment)]
-                )
+                encoded = scorer.encode_segments([segment for _, segment in group])
             rows[places, : encoded.vectors.shape[1]] = encoded.vectors
             tokens += len(places) if self._is_cheap[stage] else encoded.tokens
             padded_tokens += len(places) if self._is_cheap[stage] else encoded.padded_tokens

@@ -117,6 +117,10 @@ class LinearModel:
         total = (features.values * weights.scales.take(rows)) @ gathered
         return np.asarray(total, dtype=np.float32)
 
+    def logits(self, texts: Sequence[Tokens]) -> Floats:
+        """Return the logits of a document, float32 `[classes]`."""
+        return self.contributions(self.features(texts)) + self.weights.bias
+
     def token_contributions(self, texts: Sequence[Tokens]) -> list[Floats]:
         """Split the logits over the tokens of a document.
 

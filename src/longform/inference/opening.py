@@ -60,16 +60,11 @@ def open_scorer(
     )
 
 
-def bundle_rule(bundle: Bundle) -> DecisionRule:
-    """Return how a bundle decides."""
-    description = bundle.description
-    return DecisionRule.from_settings(
-        description.labels, description.problem_type, description.decision
-    )
-
-
-def read_certificate(bundle: Bundle) -> Certificate:
+def read_certificate(bundle: Bundle) -> tuple[Certificate, list[Bundle]]:
     """Read the certificate of a cascade.
+
+    Returns:
+        The certificate, and the verified stages that it was given for.
 
     Raises:
         BundleError: It is none, or was given for other weights than those of the stages.
@@ -91,7 +86,7 @@ def read_certificate(bundle: Bundle) -> Certificate:
             found=f"other weights or settings in stage {differing} of {bundle.folder.name}",
             fix="Certify the changed models anew with 'longform cascade'.",
         )
-    return certificate
+    return certificate, stages
 
 
 def _open_cascade(
@@ -100,8 +95,7 @@ def _open_cascade(
     reporter: Reporter | None,
     cache: CacheSettings | None,
 ) -> CascadeScorer:
-    certificate = read_certificate(bundle)
-    bundles = stage_bundles(bundle)
+    certificate, bundles = read_certificate(bundle)
     stages = []
     for number, stage in enumerate(bundles):
         is_last = number == len(bundles) - 1
@@ -111,7 +105,7 @@ def _open_cascade(
             reporter,
             cache if is_last else None,
         )
-        stages.append(Stage(scorer, bundle_rule(stage)))
+        stages.append(Stage(scorer, DecisionRule.from_description(stage.description)))
         certified = certificate.stages[number].runtime
         runtime = str(scorer.info)
         if certified and certified != runtime:

@@ -54,9 +54,7 @@ class Predictor:
         self.scorer = scorer
         description = bundle.description
         self.labels: tuple[str, ...] = description.labels
-        self.rule = DecisionRule.from_settings(
-            description.labels, description.problem_type, description.decision
-        )
+        self.rule = DecisionRule.from_description(description)
 
     @property
     def backend_info(self) -> BackendInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -84,18 +84,11 @@ def stage_document(
         is_cheap: Whether the stage has no encoder: its segments then count as one token each.
     """
     stage = record.stage
-    count = math.ceil(record.depth * len(whole.segments))
-    order = reading_order(len(whole.segments))[:count]
+    order = segments_at(len(whole.segments), record.depth)
     segments = tuple(_wrap(whole.segments[index], stage, is_cheap) for index in order)
     coverage = whole.coverage
-    if count < len(whole.segments):
-        coverage = replace(
-            coverage,
-            tokens_used=sum(segment.new_tokens for segment in segments),
-            segments_used=count,
-            truncated=True,
-            reason=EARLY_EXIT,
-        )
+    if len(segments) < len(whole.segments):
+        coverage = coverage.of_part(segments, EARLY_EXIT)
     return StagedDocument(
         segments,
         whole.positions[order],
@@ -133,12 +126,22 @@ def reading_order(count: int) -> Integers:
     return np.array(order, dtype=np.int64)
 
 
-def group_by_stage(segments: Sequence[Segment]) -> dict[int, list[int]]:
-    """Return the places of the segments of each stage."""
-    groups: dict[int, list[int]] = {}
+def segments_at(count: int, depth: float) -> Integers:
+    """Return which segments a share of a document is, in reading order, int64.
+
+    Args:
+        count: Segments of the document.
+        depth: The share.
+    """
+    return reading_order(count)[: math.ceil(depth * count)]
+
+
+def group_by_stage(segments: Sequence[Segment]) -> dict[int, list[tuple[int, Segment]]]:
+    """Return the segments of each stage as it made them, each with its place."""
+    groups: dict[int, list[tuple[int, Segment]]] = {}
     for place, segment in enumerate(segments):
         assert isinstance(segment, StagedSegment)
-        groups.setdefault(segment.stage, []).append(place)
+        groups.setdefault(segment.stage, []).append((place, segment.inner))
     return groups
 
 

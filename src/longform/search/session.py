@@ -11,7 +11,7 @@ from typing import Any
 from longform.bundle import check_output
 from longform.config import RunConfig
 from longform.config.model import SCRATCH_ENCODERS
-from longform.data.preparation import PreparedData, prepare_search_data
+from longform.data.preparation import PreparedData, check_share, prepare_search_data
 from longform.errors import InputError
 from longform.reporting import Reporter, counted
 from longform.search.choice import RESULT_NAME, choose_trial, config_of, judge_choice, write_choice
@@ -73,12 +73,7 @@ def run_search(request: SearchRequest, reporter: Reporter) -> SearchResult:
             the defaults could be trained within the budget.
         ParityError: The export of the choice is not equal to the trained model.
     """
-    if not 0 < request.test_split < 1:
-        raise InputError(
-            "The share of documents that only judge must lie between 0 and 1.",
-            found=f"{request.test_split}",
-            fix="Set --test-split, for example to 0.2, or give a file with --test.",
-        )
+    check_share(request.test_split)
     folder = request.folder
     check_output(folder / BUNDLE_NAME, overwrite=True)
     config = _comparable(request, reporter)

@@ -268,10 +268,8 @@ def _segment(
 
 def _sketch(labels: LabelMap, judged: Validation, part: Part) -> dict[str, Any]:
     """Sketch the validation documents, for a server to see whether later ones are like them."""
-    sketch, rule, scores = Sketch(), _rule(labels, judged), _scores(judged, part)
-    for coverage, row in zip(scores.coverage, rule.probabilities(scores.logits), strict=True):
-        best = int(row.argmax())
-        sketch.add(coverage.tokens_total, rule.labels[best], float(row[best]))
+    rule, tokens = _rule(labels, judged), [item.coverage.tokens_total for item in part.documents]
+    sketch = Sketch.of_answers(rule.labels, tokens, rule.probabilities(judged.logits))
     return sketch.as_json()
 
 

@@ -10,8 +10,8 @@ from transformers.trainer_utils import PredictionOutput
 
 from longform.decision.probabilities import sigmoid
 from longform.decision.thresholds import tune_thresholds
-from longform.evaluation.metrics import accuracy, macro_f1
-from longform.types import Floats, Targets
+from longform.evaluation.metrics import headline
+from longform.types import Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,15 +50,8 @@ def measure(prediction: EvalPrediction) -> dict[str, float]:
         # Judged as it will be served: at the thresholds that suit these documents.
         targets, probabilities = labels > 0.5, sigmoid(logits)
         chosen = probabilities >= tune_thresholds(probabilities, targets)
-        return _figures(targets, chosen, logits.shape[-1])
-    return _figures(labels.astype(np.int64), logits.argmax(axis=-1), logits.shape[-1])
-
-
-def _figures(labels: Targets, predicted: Targets, classes: int) -> dict[str, float]:
-    return {
-        "accuracy": accuracy(labels, predicted),
-        "macro_f1": macro_f1(labels, predicted, classes),
-    }
+        return headline(targets, chosen, logits.shape[-1])
+    return headline(labels.astype(np.int64), logits.argmax(axis=-1), logits.shape[-1])
 
 
 def _logits(output: EvalPrediction | PredictionOutput) -> Floats:

@@ -21,7 +21,7 @@ from longform.decision.calibration import fit_temperature
 from longform.decision.rule import DecisionRule
 from longform.decision.sketch import Sketch
 from longform.decision.thresholds import tune_thresholds
-from longform.evaluation.metrics import accuracy, macro_f1
+from longform.evaluation.metrics import headline
 from longform.inference.linear import LinearScorer, make_reader, tokenize_document
 from longform.inference.linear_model import LinearModel, LinearWeights
 from longform.reporting import Reporter
@@ -62,6 +62,10 @@ class TrainedLinear:
     rule: DecisionRule
     summary: dict[str, Any] = field(default_factory=dict)
 
+    def scorer(self) -> LinearScorer:
+        """Return what scores documents by the model."""
+        return LinearScorer(self.model, Cleaner(self.config.segment_settings()))
+
 
 def fit_linear(
     config: RunConfig,
@@ -95,14 +99,9 @@ def fit_linear(
     weights = scaled(weights, temperature)
     logits = scores.logits / np.float32(temperature)
     rule = _rule(labels, logits, held_out)
-    decided = rule.decide(logits)
-    metrics = {
-        "accuracy": accuracy(held_out, decided),
-        "macro_f1": macro_f1(held_out, decided, len(labels)),
-    }
-    sketch = Sketch()
-    for coverage, row in zip(scores.coverage, rule.probabilities(logits), strict=True):
-        sketch.add(coverage.tokens_total, labels.names[int(row.argmax())], float(row.max()))
+    metrics = headline(held_out, rule.decide(logits), len(labels))
+    tokens = [coverage.tokens_total for coverage in scores.coverage]
+    sketch = Sketch.of_answers(labels.names, tokens, rule.probabilities(logits))
     seconds = time.perf_counter() - started
     summary = {
         "documents": len(train),

@@ -17,7 +17,7 @@ from longform.data.duplicates import find_duplicates
 from longform.data.labels import LabelMap
 from longform.data.splits import k_folds
 from longform.decision.calibration import fit_temperature
-from longform.inference.linear import LinearScorer, make_reader, tokenize_document
+from longform.inference.linear import LinearScorer, make_reader
 from longform.inference.linear_model import LinearModel
 from longform.reporting import Reporter
 from longform.text.cleaning import Cleaner
@@ -71,7 +71,6 @@ def fit_stack(
     analyzer = choose_analyzer(config, train, reporter)
     config = config.model_copy(update={"linear_analyzer": analyzer})
     reader = make_reader(config, texts=1 if config.text_pair_column is None else 2)
-    cleaner = Cleaner(config.segment_settings())
     tokens = tokenize_all(config, reader, train, reporter)
     targets = labels.targets(train)
 
@@ -86,18 +85,13 @@ def fit_stack(
         model = fit_on(learnt)
         held_anywhere[held] = True
         for row in held:
-            margins[row] = model.contributions(model.features(tokens[row])) + model.weights.bias
+            margins[row] = model.logits(tokens[row])
     temperature = fit_temperature(margins[held_anywhere], targets[held_anywhere]) or 1.0
     whole = fit_on(range(len(train)))
     model = LinearModel(reader, scaled(whole.weights, temperature).rounded())
-    scorer = LinearScorer(model, cleaner)
-    judged = np.stack(
-        [
-            model.contributions(model.features(tokenize_document(reader, cleaner, document)))
-            for document in validation
-        ]
-    )
-    return Stack(scorer, config, margins / np.float32(temperature), judged + model.weights.bias)
+    scorer = LinearScorer(model, Cleaner(config.segment_settings()))
+    judged = scorer.score(validation).logits
+    return Stack(scorer, config, margins / np.float32(temperature), judged)
 
 
 def _folds(documents: Sequence[Document], config: RunConfig) -> list[tuple[list[int], list[int]]]:

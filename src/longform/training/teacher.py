@@ -95,10 +95,7 @@ class Teacher:
     @property
     def rule(self) -> DecisionRule:
         """How the teacher decides; its labels are in the order of the bundle."""
-        described = self.bundle.description
-        return DecisionRule.from_settings(
-            described.labels, described.problem_type, described.decision
-        )
+        return DecisionRule.from_description(self.bundle.description)
 
     def check(self, labels: LabelMap, config: RunConfig) -> None:
         """Make sure that a student with these labels answers the same question.

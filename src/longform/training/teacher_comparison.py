@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from longform.data.labels import LabelMap
-from longform.evaluation.metrics import accuracy, macro_f1
+from longform.evaluation.metrics import headline
 from longform.reporting import Reporter
 from longform.training.teacher import Answers, Teacher
 from longform.types import Document, Targets
@@ -78,7 +78,4 @@ def _judge(
         predicted: Targets = decided[:, back]
     else:
         predicted = np.array(order, dtype=np.int64)[decided]
-    return {
-        "accuracy": accuracy(targets, predicted),
-        "macro_f1": macro_f1(targets, predicted, len(labels)),
-    }
+    return headline(targets, predicted, len(labels))

@@ -12,7 +12,6 @@ from longform.config import RunConfig
 from longform.data.labels import LabelMap
 from longform.data.splits import Split, divide, find_copies, k_folds, read_field, time_split, unite
 from longform.data.times import parse_times
-from longform.errors import InputError
 from longform.reporting import Reporter
 from longform.search.bakeoff.statistics import Truth
 from longform.types import Document, Integers
@@ -162,20 +161,6 @@ class Protocol:
         clusters = self._clusters(documents)
         part = 1 / (_ORIGINS + number + 1)
         return time_split(documents, [times[place] for place in known], part, clusters)
-
-
-def check_share(test_split: float) -> None:
-    """Refuse a share that is none.
-
-    Raises:
-        InputError: It does not lie between 0 and 1.
-    """
-    if not 0 < test_split < 1:
-        raise InputError(
-            "The share of documents that only judge must lie between 0 and 1.",
-            found=f"{test_split}",
-            fix="Set --test-split, for example to 0.2, or give a file with --test.",
-        )
 
 
 def _labels(document: Document) -> set[str]:

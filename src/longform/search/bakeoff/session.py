@@ -13,13 +13,13 @@ import numpy as np
 from longform.backends.choice import machine_name
 from longform.bundle import check_output
 from longform.config import RunConfig
-from longform.data.preparation import prepare_bakeoff_data
+from longform.data.preparation import check_share, prepare_bakeoff_data
 from longform.errors import InputError, LongformError
 from longform.reporting import Reporter, counted, describe_seconds
 from longform.search.bakeoff.contenders import MAJORITY, Contender
 from longform.search.bakeoff.ending import BUNDLE_NAME, WORK_NAME, Ending, Finalists
 from longform.search.bakeoff.estimates import Estimator
-from longform.search.bakeoff.protocol import Protocol, Round, check_share
+from longform.search.bakeoff.protocol import Protocol, Round
 from longform.search.bakeoff.records import SPLITS_NAME, Attempt, Records, Standing
 from longform.search.bakeoff.result import BakeoffResult, advise, make_rows
 from longform.search.bakeoff.schedule import Limits, Schedule

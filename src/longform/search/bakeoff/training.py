@@ -22,7 +22,6 @@ from longform.inference.scorer import Scorer
 from longform.reporting import Reporter
 from longform.search.objective import TrialCallback, TrialReporter, scorer_of, train_once
 from longform.search.watch import Checks
-from longform.text.cleaning import Cleaner
 from longform.training.devices import pick_device
 from longform.training.fit import TrainedModel
 from longform.training.linear import TrainedLinear, fit_linear
@@ -148,7 +147,7 @@ class _Linear(TrainedContender):
         self.labels, self.rule, self.summary = trained.labels, trained.rule, trained.summary
 
     def timed_scorer(self) -> LinearScorer:
-        return LinearScorer(self._trained.model, Cleaner(self._trained.config.segment_settings()))
+        return self._trained.scorer()
 
     def predict(self, documents: Sequence[Document], watch: Checks) -> Targets:
         return _predict(self.timed_scorer(), self.rule, documents, watch)
