@@ -18,7 +18,8 @@ SETTINGS = (
     "num_train_epochs=2",
     "near_duplicates=ignore",
 )
-WHO = ("linear", "linear-tail", "small-bag")
+FROZEN = "bert-tiny-head-stacked"
+WHO = ("linear", "linear-tail", "small-bag", FROZEN)
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +33,20 @@ def test_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(own_folders, data, test_file, tmp_path_factory) -> tuple[Result, Path]:
+def finished(own_folders, data, test_file, encoder, tmp_path_factory) -> tuple[Result, Path]:
     folder = tmp_path_factory.mktemp("bakeoff") / "run"
-    return succeed(*_arguments(data, test_file, folder, 2)), folder
+    return succeed(*_arguments(data, test_file, encoder, folder, 2)), folder
 
 
-def _arguments(data: Path, test_file: Path, folder: Path, splits: int) -> list[object]:
+def _arguments(
+    data: Path, test_file: Path, encoder: Path, folder: Path, splits: int
+) -> list[object]:
     only = [part for name in WHO for part in ("--only", name)]
     return [
         "bakeoff",
         *("--data", data, "--test", test_file, "--output", folder),
         *("--budget", "30m", "--splits", splits, *only, "--json"),
-        *("--contender", "small-bag:encoder=bag"),
+        *("--contender", "small-bag:encoder=bag", "--encoder", encoder),
         *("--set", *SETTINGS),
     ]
 
@@ -65,7 +68,7 @@ def test_the_choice_is_a_bundle_that_was_judged_on_unseen_documents(finished, te
     judged = succeed("evaluate", told["bundle"], "--data", test_file, "--json").json
     assert judged["accuracy"] > 0.9
     description = json.loads(Path(told["bundle"], "longform.json").read_text(encoding="utf-8"))
-    assert description["training"]["bakeoff"]["contenders_judged"] == 4
+    assert description["training"]["bakeoff"]["contenders_judged"] == 5
 
 
 def test_the_folder_holds_no_text_and_the_page_needs_nothing_beside_it(finished, data):
@@ -79,10 +82,17 @@ def test_the_folder_holds_no_text_and_the_page_needs_nothing_beside_it(finished,
     assert f"Take {finished[0].json['chosen']}" in page
 
 
-def test_a_larger_bakeoff_goes_on_from_what_is_there(finished, data, test_file):
+def test_a_frozen_encoder_reads_each_document_once_for_all_splits(finished):
+    paths = sorted(finished[1].glob(f"splits/{FROZEN}*.json"))
+    first, second = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    assert 0 < first["encoding_seconds"] < first["seconds"]
+    assert second["encoding_seconds"] == 0
+
+
+def test_a_larger_bakeoff_goes_on_from_what_is_there(finished, data, test_file, encoder):
     _, folder = finished
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("splits/*.json")}
-    again = succeed(*_arguments(data, test_file, folder, 3))
+    again = succeed(*_arguments(data, test_file, encoder, folder, 3))
     assert "Going on after" in again.err
     after = {path.name: path.stat().st_mtime_ns for path in folder.glob("splits/*.json")}
     assert before.items() <= after.items()

@@ -208,23 +208,39 @@ class Course:
     def __init__(self, clock, protocol, seconds, errors):
         self.clock, self.protocol = clock, protocol
         self.seconds, self.errors = seconds, errors
+        self.kept = {}
         self.calls = []
 
     def __call__(self, contender, divided, deadline):
         self.calls.append((contender.name, divided.number))
-        self.clock.now += self.seconds[contender.name]
+        seconds = self.seconds[contender.name]
+        if divided.number > 0:
+            seconds -= self.kept.get(contender.name, 0.0)
+        self.clock.now += seconds
         deadline.check()
         rng = np.random.default_rng([divided.number, len(contender.name)])
         answers = self.protocol.truth.labels[divided.places].copy()
         answers ^= rng.random(len(answers)) < self.errors[contender.name]
-        seconds = self.seconds[contender.name]
-        return Attempt(contender.name, divided.number, "done", seconds, "", answers, 48, 1.0)
+        kept = self.kept.get(contender.name, 0.0) if divided.number == 0 else 0.0
+        return Attempt(
+            contender.name,
+            divided.number,
+            "done",
+            seconds,
+            predicted=answers,
+            trained=48,
+            document_ms=1.0,
+            encoding_seconds=kept,
+        )
 
 
-def run_schedule(tmp_path, seconds, errors, budget, splits=4, estimates=None, protocol=None):
+def run_schedule(
+    tmp_path, seconds, errors, budget, splits=4, estimates=None, protocol=None, kept=None
+):
     protocol = protocol or make_protocol(240)
     clock = Clock()
     course = Course(clock, protocol, seconds, errors)
+    course.kept = kept or {}
     standings = [Standing(Contender(name, "")) for name in seconds]
     records = Records(tmp_path)
     limits = Limits(budget, splits)
@@ -248,6 +264,16 @@ def test_the_clearly_dominated_leave_their_time_to_the_others(tmp_path):
     assert len(known["good"].judged) == 4
     assert len(known["bad"].judged) == 1
     assert "good is better" in known["bad"].out
+
+
+def test_vectors_that_are_kept_cost_the_further_splits_nothing(tmp_path):
+    seconds = {"frozen": 48.0, "tuned": 48.0}
+    errors = dict.fromkeys(seconds, 0.1)
+    kept = {"frozen": 46.0}
+    _, known, _ = run_schedule(tmp_path, seconds, errors, 120, 4, seconds, kept=kept)
+    assert len(known["frozen"].judged) == 4
+    assert "tuned" not in kept
+    assert len(known["tuned"].judged) < 4
 
 
 def test_what_does_not_fit_is_skipped_and_said_before_it_begins(tmp_path):

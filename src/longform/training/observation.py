@@ -15,9 +15,10 @@ from transformers import Trainer
 from longform.reporting import Reporter
 from longform.training.profiling import named_range
 
-PREPARING, DATA, COMPUTE = "preparing", "waiting for data", "computing"
+PREPARING, ENCODING = "preparing", "encoding segments"
+DATA, COMPUTE = "waiting for data", "computing"
 EXCHANGE, VALIDATION, SAVING = "exchanging gradients", "validation", "saving"
-_PHASES = (PREPARING, DATA, COMPUTE, EXCHANGE, VALIDATION, SAVING)
+_PHASES = (PREPARING, ENCODING, DATA, COMPUTE, EXCHANGE, VALIDATION, SAVING)
 _STEPPING = (DATA, COMPUTE, EXCHANGE)
 
 _MUCH_WAITING = 0.2

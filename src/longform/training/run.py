@@ -34,7 +34,7 @@ from longform.training.features import (
 from longform.training.initialization import weights_digest
 from longform.training.judging import Validation
 from longform.training.lessons import Lesson
-from longform.training.observation import PREPARING
+from longform.training.observation import ENCODING, PREPARING
 from longform.training.quantization import settle_quantization
 from longform.training.static_vectors import settle_static
 from longform.training.trainer import HeadModel, LongTextTrainer
@@ -104,7 +104,8 @@ class Run:
             if config.encoder == STATIC:
                 settle_static(self.model, parts[0].documents, self.segmenter.tokenizer)
             trainer = self.frozen(parts, open_encoder) if config.frozen else self.trained(parts)
-            trainer.watch.add(PREPARING, time.perf_counter() - self.started)
+            encoding = trainer.watch.seconds.get(ENCODING, 0.0)
+            trainer.watch.add(PREPARING, time.perf_counter() - self.started - encoding)
             with suited_encoder(self.model, self.device.name, config):
                 trainer.fit()
             merge_adapters(self.model)
@@ -156,6 +157,7 @@ class Run:
                 f"Segment vectors ({backend.info}): {len(store) - known:,} encoded now, "
                 f"{known:,} found in the cache."
             )
+            encoding = store.encoding_seconds
         sample = vectors[0][:: max(1, len(vectors[0]) // _STANDARDIZED_DOCUMENTS)]
         joined = torch.from_numpy(np.concatenate(sample))
         self.model.head.standardize(joined.mean(dim=0), joined.std(dim=0))
@@ -168,13 +170,15 @@ class Run:
             )
             for rows, part in zip(vectors, parts, strict=True)
         )
-        return self._trainer(
+        trainer = self._trainer(
             HeadModel(self.model.head),
             parts[0],
             train_dataset=train,
             eval_dataset=validation,
             data_collator=collate_vectors,
         )
+        trainer.watch.add(ENCODING, encoding)
+        return trainer
 
     def _trainer(self, model: nn.Module, train: Part, **kwargs: Any) -> LongTextTrainer:
         if self.lesson is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -63,6 +64,7 @@ class VectorStore(RowStore):
     ) -> None:
         super().__init__(folder, key, width)
         self._token_budget = token_budget
+        self.encoding_seconds = 0.0
 
     def vectors(
         self,
@@ -104,6 +106,7 @@ class VectorStore(RowStore):
         """Encode in reading order, a bounded number at a time, saving each group."""
         items = list(missing.items())
         total = sum(len(segment.token_ids) for segment in missing.values())
+        started = time.perf_counter()
         with reporter.track("Encoding segments", total, unit="tokens") as advance:
             for begin in range(0, len(items), _SEGMENTS_BETWEEN_WRITES):
                 group = items[begin : begin + _SEGMENTS_BETWEEN_WRITES]
@@ -114,6 +117,7 @@ class VectorStore(RowStore):
                     vectors[batch] = encode(collated)
                     advance(sum(lengths[index] for index in batch))
                 self.append([digest for digest, _ in group], vectors)
+        self.encoding_seconds += time.perf_counter() - started
 
 
 def _digest(segment: Segment) -> bytes:

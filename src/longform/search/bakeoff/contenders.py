@@ -21,6 +21,7 @@ MAJORITY = "majority"
 """Always the commonest answer: what every other contender has to beat. It is never the choice."""
 
 _HEAD, _TAIL = 512, 128
+_SHORT_HEAD = 256
 _MID_LENGTH = 512
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -119,12 +120,29 @@ def _scratch() -> list[Contender]:
 def _pretrained(encoder: str, name: str) -> list[Contender]:
     frozen: dict[str, Any] = {"encoder": encoder, "frozen": True, "lora": False}
     static = {"encoder": STATIC, "static_from": encoder}
+    stacked = {**frozen, "aggregator": "attention", "stacked": True}
+    head = {"selection": "head", "head_tokens": _HEAD}
     return [
         Contender(f"{name}-static", "token vectors distilled from it, in a table", static),
         Contender(
             f"{name}-static-stacked",
             "the same on top of a linear model",
             {**static, "stacked": True},
+        ),
+        Contender(
+            f"{name}-head{_SHORT_HEAD}-stacked",
+            f"frozen, the first {_SHORT_HEAD} tokens, on top of a linear model of the whole text",
+            {**stacked, **head, "head_tokens": _SHORT_HEAD},
+        ),
+        Contender(
+            f"{name}-head",
+            f"frozen, attention over the first {_HEAD} tokens",
+            {**frozen, **head, "aggregator": "attention"},
+        ),
+        Contender(
+            f"{name}-head-stacked",
+            "the same on top of a linear model of the whole text",
+            {**stacked, **head},
         ),
         Contender(
             f"{name}-head+tail",
@@ -142,7 +160,7 @@ def _pretrained(encoder: str, name: str) -> list[Contender]:
         Contender(
             f"{name}-stacked",
             "frozen, attention, on top of a linear model",
-            {**frozen, "aggregator": "attention", "stacked": True},
+            stacked,
         ),
         Contender(
             f"{name}-mid{_MID_LENGTH}",

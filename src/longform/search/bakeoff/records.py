@@ -34,6 +34,7 @@ class Attempt:
         trained: Documents that it learnt from.
         document_ms: Milliseconds a document, as it was trained.
         kind: What was trained, for people.
+        encoding_seconds: Of `seconds`, those in which segments were encoded whose vectors are kept.
     """
 
     contender: str
@@ -45,6 +46,7 @@ class Attempt:
     trained: int = 0
     document_ms: float | None = None
     kind: str = ""
+    encoding_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -75,9 +77,12 @@ class Standing:
 
     @property
     def split_seconds(self) -> float | None:
-        """That a further split will take: what the last one took; None when nothing is known."""
-        done = [attempt.seconds for attempt in self.attempts if attempt.state == "done"]
-        return done[-1] if done else None
+        """That a further split will take: what the last one took; None when nothing is known.
+
+        Encoding is left out: the splits are of the same documents, whose vectors are kept.
+        """
+        done = [attempt for attempt in self.attempts if attempt.state == "done"]
+        return done[-1].seconds - done[-1].encoding_seconds if done else None
 
     @property
     def document_ms(self) -> float | None:
@@ -118,6 +123,7 @@ class Records:
             "trained": attempt.trained,
             "document_ms": attempt.document_ms,
             "kind": attempt.kind,
+            "encoding_seconds": round(attempt.encoding_seconds, 3),
             "predicted": _rows(attempt.predicted),
         }
         write_json(path, content)
@@ -144,6 +150,7 @@ class Records:
                 predicted = np.array(rows, dtype=np.int64)
             names = ("contender", "split", "state", "seconds", "trained", "document_ms", "kind")
             values = {name: content[name] for name in names}
+            values["encoding_seconds"] = content.get("encoding_seconds", 0.0)
             found.append(Attempt(**values, predicted=predicted))
         return sorted(found, key=lambda attempt: attempt.split)
 

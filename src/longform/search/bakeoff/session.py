@@ -151,13 +151,14 @@ def _judge(
             [place for place, item in enumerate(protocol.documents) if id(item) in inside]
         )
         answers = majority(truth.labels, trained, places)
-        cost, kind = 0.0, "no training"
+        cost, kind, encoding = 0.0, "no training", 0.0
     else:
         parts = (divided.train, divided.validation)
         model = train_contender(contender.configure(config), parts, request.folder, deadline)
         judged = [protocol.documents[place] for place in places.tolist()]
         answers = renumber(model.predict(judged, deadline), model.labels, protocol.labels)
         cost, kind = model.document_ms(judged), str(model.summary.get("kind", ""))
+        encoding = model.encoding_seconds
     seconds = time.monotonic() - started
     return Attempt(
         contender.name,
@@ -168,6 +169,7 @@ def _judge(
         trained=learnt,
         document_ms=cost,
         kind=kind,
+        encoding_seconds=encoding,
     )
 
 

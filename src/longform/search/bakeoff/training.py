@@ -25,6 +25,7 @@ from longform.search.watch import Checks
 from longform.training.devices import pick_device
 from longform.training.fit import TrainedModel
 from longform.training.linear import TrainedLinear, fit_linear
+from longform.training.observation import ENCODING
 from longform.training.rows import content_digest
 from longform.training.vectors import VectorStore, open_vectors
 from longform.types import Document, Floats, SegmentBatch, Targets
@@ -42,11 +43,13 @@ class TrainedContender(ABC):
         labels: Its classes.
         rule: How labels are decided from logits.
         summary: What training did; what is added is written into the bundle.
+        encoding_seconds: That went into segment vectors, which a further split finds on disk.
     """
 
     labels: LabelMap
     rule: DecisionRule
     summary: dict[str, Any]
+    encoding_seconds: float = 0.0
 
     @abstractmethod
     def predict(self, documents: Sequence[Document], watch: Checks) -> Targets:
@@ -164,6 +167,7 @@ class _Neural(TrainedContender):
         self._work = work
         self._reporter = reporter
         self.labels, self.rule, self.summary = trained.labels, trained.rule, trained.summary
+        self.encoding_seconds = trained.summary["time"].get(ENCODING, 0.0)
 
     def timed_scorer(self) -> Scorer:
         scorer = scorer_of(self._trained)
@@ -178,7 +182,9 @@ class _Neural(TrainedContender):
         fast = self._fast_encoder()
         with open_vectors(self._trained.model, self._trained.encoder_digest, fast) as store:
             scorer.backend = JoinedBackend(fast, scorer.backend, store)
-            return _predict(scorer, self.rule, documents, watch)
+            answers = _predict(scorer, self.rule, documents, watch)
+            self.encoding_seconds += store.encoding_seconds
+            return answers
 
     def write(
         self, target: Path, validation: Sequence[Document], work: Path, reporter: Reporter
@@ -230,7 +236,9 @@ class JoinedBackend(Backend):
         if missing:
             rows = list(missing.values())
             part = SegmentBatch(batch.input_ids[rows], batch.attention_mask[rows])
+            started = time.perf_counter()
             store.append(list(missing), self._encoder.encode(part))
+            store.encoding_seconds += time.perf_counter() - started
         found: Floats = store.mapped()[store.numbers(digests)]
         return found
 
