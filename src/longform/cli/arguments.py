@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from longform.reporting import Reporter
 
 Settings = TypeVar("Settings", bound="BaseModel")
+
+
+class MetricName(StrEnum):
+    """What a comparison of models can be for."""
+
+    macro_f1 = "macro_f1"
+    accuracy = "accuracy"
+
 
 BundleFolder = Annotated[
     Path, typer.Argument(help="The folder of a bundle, as 'longform train' writes it.")

@@ -11,6 +11,7 @@ from longform.cli.arguments import (
     AsJson,
     Encoding,
     EncodingErrors,
+    MetricName,
     RunLabelColumn,
     RunLabelSeparator,
     RunSettings,
@@ -20,7 +21,7 @@ from longform.cli.arguments import (
     print_json,
     resolve_config,
 )
-from longform.cli.search import MetricName, parse_duration, prepare_report, required
+from longform.cli.checks import parse_duration, prepare_report, required
 
 Data = Annotated[
     Path | None,
@@ -116,8 +117,8 @@ def bakeoff(  # noqa: PLR0913 - one argument for each flag
     config = resolve_config(settings or [], set_ or [], flags)
     request = {
         "config": config,
-        "data": required("bake-off", config.data, "--data", "labelled documents"),
-        "folder": required("bake-off", config.output_dir, "--output", "a folder"),
+        "data": required("A bake-off", config.data, "--data", "labelled documents"),
+        "folder": required("A bake-off", config.output_dir, "--output", "a folder"),
         "budget_seconds": parse_duration(budget),
         "most_splits": splits,
         "metric": metric.value,

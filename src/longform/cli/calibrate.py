@@ -22,6 +22,7 @@ from longform.cli.arguments import (
     open_predictor,
     print_json,
 )
+from longform.cli.checks import prepare_report
 
 if TYPE_CHECKING:
     from longform.bundle import Bundle
@@ -108,7 +109,8 @@ def calibrate(  # noqa: PLR0913 - one argument for each flag
     """
     from longform.cli.calibration_summary import print_calibration
 
-    _check_report(bundle, report)
+    if report is not None:
+        prepare_report(report, bundle)
     flags = {
         "text_column": text_column,
         "label_column": label_column,
@@ -198,17 +200,6 @@ def _calibrate(
         run.write_report(report)
         reporter.say(f"Report of the testing part: {report}. It quotes documents.")
     return run
-
-
-def _check_report(bundle: Path, report: Path | None) -> None:
-    from longform.errors import InputError
-
-    if report is not None and report.resolve().is_relative_to(bundle.resolve()):
-        raise InputError(
-            "The report of a calibration stands outside the bundle: it quotes documents.",
-            found=f"{report}",
-            fix="Choose another file.",
-        )
 
 
 def _as_json(bundle: Path, run: CalibrationRun) -> dict[str, Any]:

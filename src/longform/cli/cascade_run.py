@@ -8,6 +8,7 @@ from pathlib import Path
 
 from longform.bundle import Bundle, check_output, file_digest, load_bundle
 from longform.cli.arguments import data_settings
+from longform.cli.checks import prepare_report
 from longform.data.duplicates import first_of_each_text
 from longform.data.labels import LabelMap
 from longform.data.readers import read_documents
@@ -62,8 +63,10 @@ def run_cascade(request: CascadeRequest, reporter: Reporter) -> CertifiedCascade
     needed = fewest_documents(request.promise.risk, request.promise.delta)
     bundles = _load_stages(request)
     check_output(request.output, overwrite=request.overwrite)
-    _check_report(request)
+    prepare_report(request.report, request.output)
     documents = _read(request, bundles, reporter)
+    # Before any model reads them, which may take an hour: their labels may not be the model's.
+    truth = _truth(request, bundles[-1], documents)
     scorers = [_open(bundle, request.backend, reporter) for bundle in bundles]
     try:
         steps = len(list_steps(scorers, request.depths))
@@ -84,7 +87,7 @@ def run_cascade(request: CascadeRequest, reporter: Reporter) -> CertifiedCascade
             scorer.close()
     made = certify_cascade(
         answers,
-        _truth(request, bundles[-1], documents),
+        truth,
         request.promise,
         records,
         data_digest=file_digest(request.data) if request.data.is_file() else "",
@@ -111,23 +114,6 @@ def _load_stages(request: CascadeRequest) -> list[Bundle]:
             fix="Give --depths 0.25,0.5 to stop within one.",
         )
     return bundles
-
-
-def _check_report(request: CascadeRequest) -> None:
-    if request.report.resolve().is_relative_to(request.output.resolve()):
-        raise InputError(
-            "The report of a cascade must not lie in its bundle.",
-            found=f"{request.report}",
-            fix="Choose another place for --report, or leave it out.",
-        )
-    try:
-        request.report.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            "The report must be written to a folder that is there or can be made.",
-            found=f"{request.report.parent}: {error.strerror or error}",
-            fix="Choose another place for --report.",
-        ) from error
 
 
 def _read(request: CascadeRequest, bundles: Sequence[Bundle], reporter: Reporter) -> list[Document]:

@@ -21,6 +21,7 @@ from longform.cli.arguments import (
     print_json,
     resolve_config,
 )
+from longform.cli.checks import prepare_report
 
 if TYPE_CHECKING:
     from longform.config import RunConfig
@@ -157,14 +158,7 @@ def _prepare_report(report: Path, sources: list[Path]) -> None:
             found=f"{report}",
             fix="Choose another name for --report.",
         )
-    try:
-        report.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            "The report must be written to a folder that is there or can be made.",
-            found=f"{report.parent}: {error.strerror or error}",
-            fix="Choose another place for --report.",
-        ) from error
+    prepare_report(report)
 
 
 def _open_encoder(encoder: str) -> tuple[TextTokenizer, EncoderShape] | None:

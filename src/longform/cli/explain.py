@@ -21,6 +21,7 @@ from longform.cli.arguments import (
     open_predictor,
     print_json,
 )
+from longform.cli.checks import prepare_report
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -71,7 +72,9 @@ def explain(  # noqa: PLR0913 - one argument for each flag
     from longform.types import Document
 
     reporter = ConsoleReporter()
-    _check_usage(bundle, texts, input_, report)
+    _check_usage(texts, input_)
+    if report is not None:
+        prepare_report(report, bundle)
     opened = load_bundle(bundle)
     documents = [
         Document(str(number), text, text_pair=text_pair)
@@ -95,17 +98,9 @@ def explain(  # noqa: PLR0913 - one argument for each flag
         reporter.say("The whole texts with all passages marked: add --report page.html.")
 
 
-def _check_usage(
-    bundle: Path, texts: list[str] | None, input_: Path | None, report: Path | None
-) -> None:
+def _check_usage(texts: list[str] | None, input_: Path | None) -> None:
     from longform.errors import InputError
 
-    if report is not None and report.resolve().is_relative_to(bundle.resolve()):
-        raise InputError(
-            "A page that quotes documents must not become part of the bundle.",
-            found=f"--report {report}",
-            fix="Give a path outside the bundle's folder.",
-        )
     if input_ is not None and texts:
         raise InputError(
             "Documents come from a file or as arguments.",
@@ -130,7 +125,6 @@ def _read(bundle: Bundle, source: Path, limit: int, flags: dict[str, str | None]
 def _write(report: Path, bundle: Path, explained: list[ExplainedDocument]) -> None:
     from longform.evaluation.explanation_page import write_explanations
 
-    report.parent.mkdir(parents=True, exist_ok=True)
     write_explanations(report, bundle.resolve().name, explained)
 
 

@@ -21,6 +21,7 @@ from longform.cli.arguments import (
     print_json,
     resolve_settings,
 )
+from longform.cli.checks import required
 
 if TYPE_CHECKING:
     from longform.config import PretrainingSettings
@@ -110,7 +111,12 @@ def pretrain(  # noqa: PLR0913 - one argument for each flag
     config = resolve_settings(PretrainingSettings, settings or [], set_ or [], flags)
     texts = Texts(data or [], validation, exclude or [])
     summary = run_pretraining(
-        config, texts, _required(output), ConsoleReporter(), overwrite=overwrite, restart=restart
+        config,
+        texts,
+        required("Pretraining", output, "--output", "the folder of the encoder"),
+        ConsoleReporter(),
+        overwrite=overwrite,
+        restart=restart,
     )
     if as_json:
         print_json(summary)
@@ -208,15 +214,3 @@ def _closing_lines(target: Path, summary: dict[str, Any]) -> str:
         f"after {summary['steps']:,} steps in {summary['seconds']:,.0f} s\n"
         f"Next: longform train --encoder {target} --data FILE --output FOLDER"
     )
-
-
-def _required(output: Path | None) -> Path:
-    from longform.errors import InputError
-
-    if output is None:
-        raise InputError(
-            "Pretraining needs the folder of the encoder to write.",
-            found="no --output",
-            fix="Add --output FOLDER.",
-        )
-    return output

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +11,7 @@ from longform.cli.arguments import (
     AsJson,
     Encoding,
     EncodingErrors,
+    MetricName,
     RunLabelColumn,
     RunLabelSeparator,
     RunSettings,
@@ -22,16 +21,9 @@ from longform.cli.arguments import (
     print_json,
     resolve_config,
 )
+from longform.cli.checks import parse_duration, prepare_report, required
 
 _DEFAULT_SECONDS = 20 * 60
-_UNITS = {"s": 1, "m": 60, "h": 3_600}
-
-
-class MetricName(StrEnum):
-    """What a search can be for."""
-
-    macro_f1 = "macro_f1"
-    accuracy = "accuracy"
 
 
 Data = Annotated[
@@ -123,8 +115,8 @@ def search(  # noqa: PLR0913 - one argument for each flag
     config = resolve_config(settings or [], set_ or [], flags)
     request = {
         "config": config,
-        "data": required("search", config.data, "--data", "labelled documents"),
-        "folder": required("search", config.output_dir, "--output", "a folder"),
+        "data": required("A search", config.data, "--data", "labelled documents"),
+        "folder": required("A search", config.output_dir, "--output", "a folder"),
         "metric": metric.value,
         "encoders": tuple(encoder or ()),
         "space": space,
@@ -163,68 +155,3 @@ def _search(
         print_json({**result.as_json(), "report": str(report)})
     else:
         print_search(result, report)
-
-
-def prepare_report(report: Path, bundle: Path) -> None:
-    """Refuse a place that the report cannot be written to, before anything long begins.
-
-    Raises:
-        InputError: It lies in the bundle, or in a folder that cannot be made.
-    """
-    from longform.errors import InputError
-
-    if report.resolve().is_relative_to(bundle.resolve()):
-        raise InputError(
-            "The report must not lie in the bundle.",
-            found=f"{report}",
-            fix="Choose another place for --report, or leave it out.",
-        )
-    try:
-        report.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            "The report must be written to a folder that is there or can be made.",
-            found=f"{report.parent}: {error.strerror or error}",
-            fix="Choose another place for --report.",
-        ) from error
-
-
-def required(work: str, value: str | None, flag: str, what: str) -> Path:
-    """Return a path that some work cannot do without.
-
-    Args:
-        work: What it is called.
-        value: As it was given.
-        flag: That gives it.
-        what: It is the path of.
-
-    Raises:
-        InputError: It was not given.
-    """
-    from longform.errors import InputError
-
-    if value is None:
-        raise InputError(f"A {work} needs {what}.", found=f"no {flag}", fix=f"Add {flag} PATH.")
-    return Path(value)
-
-
-def parse_duration(text: str) -> float:
-    """Read a time such as `90s`, `20m`, `1h30m` or `45` (seconds).
-
-    Raises:
-        InputError: It is not one, or nothing.
-    """
-    from longform.errors import InputError
-
-    written = text.strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", written)
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != written:
-        seconds = float(written) if re.fullmatch(r"\d+(\.\d+)?", written) else 0.0
-    if seconds <= 0:
-        raise InputError(
-            "A budget is a time above 0, with its unit.",
-            found=f"'{text}'",
-            fix="Write it such as 90s, 20m or 1h30m.",
-        )
-    return seconds

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longform.cli.checks import prepare_report
+
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
@@ -74,7 +76,6 @@ class RunRecords:
             MissingExtraError: A library of training, or one that `report_to` names, is not there.
         """
         from longform.config import LINEAR
-        from longform.errors import InputError
         from longform.extras import check_installed
 
         if config.encoder == LINEAR:
@@ -87,12 +88,7 @@ class RunRecords:
             # Read when torch is imported: its profiler announces itself on standard error.
             os.environ.setdefault("KINETO_LOG_LEVEL", "99")
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        if self.report.resolve().is_relative_to(self.target.resolve()):
-            raise InputError(
-                "The report of a training run quotes documents and stays out of the bundle.",
-                found=f"--report {self.report}",
-                fix="Choose a file elsewhere, or leave out --report.",
-            )
+        prepare_report(self.report, self.target)
 
     def callbacks(self, config: RunConfig, reporter: Reporter) -> list[TrainerCallback]:
         """Build what watches the training."""

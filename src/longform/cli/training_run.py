@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from longform.cli.checks import required
 from longform.cli.train_records import EXPORT, READING, RecordOptions, RunRecords
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def run_training(
     records = _check(config, overwrite, options or RecordOptions())
     target, reporter = records.target, RecordingReporter(reporter)
     with records.timed(READING):
-        data = _required(config.data, "--data", "the training file")
+        data = required("Training", config.data, "--data", "the training file")
         prepared = prepare_data(data, config, reporter)
     if config.encoder == LINEAR:
         return run_linear(config, prepared, records, reporter, overwrite=overwrite)
@@ -130,7 +131,7 @@ def _check(config: RunConfig, overwrite: bool, options: RecordOptions) -> RunRec
     """Ask, before the work, whether its results will have a place."""
     from longform.bundle import check_output
 
-    target = _required(config.output_dir, "--output", "the folder of the bundle")
+    target = required("Training", config.output_dir, "--output", "the folder of the bundle")
     check_output(target, overwrite)
     records = RunRecords(target, options)
     records.check(config)
@@ -192,11 +193,3 @@ def _claim(
         decisive |= distillation.fingerprint
         documents += distillation.unlabelled
     return claim_run_folder(work, decisive, documents, restart=restart)
-
-
-def _required(value: str | None, flag: str, what: str) -> Path:
-    from longform.errors import InputError
-
-    if value is None:
-        raise InputError(f"Training needs {what}.", found=f"no {flag}", fix=f"Add {flag} PATH.")
-    return Path(value)
