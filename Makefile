@@ -9,7 +9,7 @@ CHECK ?=
 PLATFORM ?= aarch64
 WHEELHOUSE_FLAGS ?=
 
-EXTRAS := train,serve,documents,otel,openvino,zh
+EXTRAS := train,serve,documents,otel,openvino,zh,ray
 GROUPS := dev docs
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

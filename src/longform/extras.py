@@ -32,6 +32,7 @@ EXTRA_OF_LIBRARY = {
     "optuna": "train",
     "peft": "train",
     "psutil": "train",
+    "ray": "ray",
     "tensorboard": "train",
     "openvino": "openvino",
     "orjson": "serve",

@@ -5,7 +5,7 @@ import json
 import optuna
 import pytest
 
-from longform.cli.search import parse_duration
+from longform.cli.checks import parse_duration
 from longform.config import RunConfig
 from longform.errors import ConfigError, InputError
 from longform.reporting import Reporter

@@ -72,9 +72,7 @@ def explain(  # noqa: PLR0913 - one argument for each flag
     from longform.types import Document
 
     reporter = ConsoleReporter()
-    _check_usage(texts, input_)
-    if report is not None:
-        prepare_report(report, bundle)
+    _check_usage(bundle, texts, input_, report)
     opened = load_bundle(bundle)
     documents = [
         Document(str(number), text, text_pair=text_pair)
@@ -98,9 +96,13 @@ def explain(  # noqa: PLR0913 - one argument for each flag
         reporter.say("The whole texts with all passages marked: add --report page.html.")
 
 
-def _check_usage(texts: list[str] | None, input_: Path | None) -> None:
+def _check_usage(
+    bundle: Path, texts: list[str] | None, input_: Path | None, report: Path | None
+) -> None:
     from longform.errors import InputError
 
+    if report is not None:
+        prepare_report(report, bundle)
     if input_ is not None and texts:
         raise InputError(
             "Documents come from a file or as arguments.",

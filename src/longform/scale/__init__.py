@@ -1,0 +1,1 @@
+"""Past one machine: bulk scoring and serving on engines that others maintain."""
