@@ -269,7 +269,7 @@ def tokens_per_second(backend: Backend, segment_length: int) -> float:
 
 def _fastest(bundle: Bundle, fitting: list[Candidate], reporter: Reporter) -> Candidate:
     # An encoder that only looks up embeddings is bound by memory: no runtime is faster.
-    if len(fitting) == 1 or _looks_up(bundle):
+    if len(fitting) == 1 or looks_up(bundle):
         return fitting[0]
     record = _state_folder() / "backends" / f"{_measurement_key(bundle, fitting)}.json"
     if record.is_file():
@@ -296,7 +296,8 @@ def _fastest(bundle: Bundle, fitting: list[Candidate], reporter: Reporter) -> Ca
     return best
 
 
-def _looks_up(bundle: Bundle) -> bool:
+def looks_up(bundle: Bundle) -> bool:
+    """Tell whether the encoder of a bundle computes nothing: it looks token vectors up."""
     return bundle.description.knobs.model.get("encoder") in ("bag", "static")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,20 +27,40 @@ from longform.cli.arguments import (
 )
 
 if TYPE_CHECKING:
+    from longform.bundle import Bundle
+    from longform.config import DataSettings
     from longform.inference.cache import CacheSettings
     from longform.reporting import Reporter
     from longform.types import Prediction
+
+
+BULK: dict[str, Any] = {"rich_help_panel": "Into a folder"}
+
+
+class EngineName(StrEnum):
+    """What does bulk work."""
+
+    local = "local"
+    ray = "ray"
 
 
 def predict(  # noqa: PLR0913 - one argument for each flag
     bundle: BundleFolder,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify.")] = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="File of documents; labels are not needed.")
+        str | None,
+        typer.Option(
+            "--input",
+            help="Documents; labels are not needed. A file, or for a folder of answers also a "
+            "folder, a pattern such as 'data/*.parquet', or a URL such as s3://bucket/data.",
+        ),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(help="File of answers, .jsonl or .csv; an interrupted job is continued."),
+        str | None,
+        typer.Option(
+            help="File of answers, .jsonl or .csv, or a folder or URL for parquet files of answers "
+            "and errors; an interrupted job is continued."
+        ),
     ] = None,
     backend: BackendName = "auto",
     text_column: TextColumn = None,
@@ -57,9 +78,38 @@ def predict(  # noqa: PLR0913 - one argument for each flag
     ] = False,
     cache_memory: CacheMemory = "256MB",
     cache_folder: CacheFolder = None,
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="What scores into a folder: this machine, or a Ray cluster.", **BULK),
+    ] = EngineName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT.",
+            show_default="one of this machine alone",
+            **BULK,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that score.", show_default="fill the CPUs", **BULK),
+    ] = None,
+    part_rows: Annotated[
+        int, typer.Option(min=1, help="Most rows of a part, which is written as one.", **BULK)
+    ] = 1_000,
+    max_characters: Annotated[
+        int,
+        typer.Option(min=0, help="Longer documents are errors with a reason; 0 reads all.", **BULK),
+    ] = 2_000_000,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Refuse to begin a job: only go on with one.", **BULK)
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Forget the job in --output.", **BULK)
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Classify texts given as arguments or on standard input, or all documents of a file."""
+    """Classify texts given as arguments or on standard input, a file, or any number of files."""
     from longform.bundle import load_bundle
     from longform.reporting import ConsoleReporter
     from longform.types import Document
@@ -74,9 +124,35 @@ def predict(  # noqa: PLR0913 - one argument for each flag
             "encoding": encoding,
             "encoding_errors": encoding_errors,
         }
-        summary = _predict_file(bundle, input_, output, backend, cache, top_k, flags, reporter)
+        opened = load_bundle(bundle)
+        settings = data_settings(opened, **flags)
+        if _is_file(output):
+            _check_single(input_, engine)
+            files = (Path(input_), Path(output))
+            summary = _predict_file(opened, files, backend, cache, top_k, settings, reporter)
+        else:
+            from longform.cli.predict_bulk import BulkRequest, run_bulk
+            from longform.scale.parts import PartLimits
+
+            limits = PartLimits(rows=part_rows, longest=max_characters)
+            request = BulkRequest(
+                source=input_,
+                output=output,
+                backend=backend,
+                settings=settings,
+                limits=limits,
+                top_k=top_k,
+                engine=engine.value,
+                address=address,
+                workers=workers,
+                resume=resume,
+                restart=restart,
+            )
+            summary = run_bulk(opened, request, reporter)
         if as_json:
             print_json(summary)
+        if summary.get("failed_files"):
+            raise typer.Exit(1)
         return
     with open_predictor(load_bundle(bundle), backend, reporter, cache) as predictor:
         given = texts or [sys.stdin.read()]
@@ -92,30 +168,43 @@ def predict(  # noqa: PLR0913 - one argument for each flag
         _print(prediction, top_k)
 
 
+def _is_file(output: str) -> bool:
+    """Tell whether answers go into one file; all else is a folder."""
+    return "://" not in output and Path(output).suffix.lower() in {".jsonl", ".csv"}
+
+
+def _check_single(source: str, engine: EngineName) -> None:
+    from longform.errors import InputError
+
+    if engine is not EngineName.local or not Path(source).exists():
+        found = f"--engine {engine}" if engine is not EngineName.local else f"--input {source}"
+        raise InputError(
+            "One file of answers is written on this machine, from one file or folder of documents.",
+            found=found,
+            fix="Correct --input, or name a folder with --output.",
+        )
+
+
 def _predict_file(
-    bundle: Path,
-    source: Path,
-    target: Path,
+    bundle: Bundle,
+    files: tuple[Path, Path],
     backend: str,
     cache: CacheSettings,
     top_k: int | None,
-    flags: dict[str, str | None],
+    settings: DataSettings,
     reporter: Reporter,
 ) -> dict[str, Any]:
-    from longform.bundle import load_bundle
     from longform.inference.bulk import predict_file
 
-    opened = load_bundle(bundle)
-    settings = data_settings(opened, **flags)
-    with open_predictor(opened, backend, reporter, cache) as predictor:
-        summary = predict_file(predictor, source, target, settings, top_k=top_k, reporter=reporter)
+    with open_predictor(bundle, backend, reporter, cache) as predictor:
+        summary = predict_file(predictor, *files, settings, top_k=top_k, reporter=reporter)
         known = predictor.cache_statistics
         if known is not None and known.hits:
             reporter.say(f"{known.hits:,} segments had been read before: their vectors were found.")
         return summary
 
 
-def _check_usage(texts: list[str] | None, input_: Path | None, output: Path | None) -> None:
+def _check_usage(texts: list[str] | None, input_: str | None, output: str | None) -> None:
     from longform.errors import InputError
 
     if input_ is not None and (output is None or texts):

@@ -60,6 +60,7 @@ class _TableReader:
         self._rows = 0
         self._skipped: list[SkippedRow] = []
         self._notes: list[str] = []
+        self._keys: dict[str, None] = {}
         self._open()
 
     @property
@@ -87,11 +88,23 @@ class _TableReader:
             InputError: A row cannot be read at all, contradicts the rows before it, or no row
                 gives a document.
         """
+        for _, outcome in self.outcomes():
+            if isinstance(outcome, Document):
+                yield outcome
+        if self._rows == len(self._skipped):
+            raise self._no_documents()
+
+    def outcomes(self) -> Iterator[tuple[int, Document | SkippedRow]]:
+        """Yield the number of each row, with its document or the reason why it gives none.
+
+        Raises:
+            InputError: A row cannot be read at all, or contradicts the rows before it.
+        """
         if self._rows:
             self._open()
         table, columns, checks = self._table, self._columns, RowChecks(self._table, self._columns)
         self._skipped = []
-        keys: dict[str, None] = {}
+        keys = self._keys = {}
         for row in table.read(columns.wanted if columns.is_settled else columns.candidates):
             self._rows += 1
             if table.columns is None:
@@ -100,17 +113,14 @@ class _TableReader:
                 document = self._builder.build(row)
             except UnusableRowError as fault:
                 self._skipped.append(SkippedRow(row.number, str(fault), row.name))
+                yield row.number, self._skipped[-1]
                 continue
             checks.see(row.number, document)
-            yield document
+            yield row.number, document
         self._notes = [
             *(*self._source.notes, *table.notes, *columns.notes),
             *(*self._builder.notes(), *checks.notes()),
         ]
-        if self._rows == len(self._skipped):
-            if table.columns is not None or keys:
-                columns.require(table.columns or tuple(keys), str(self._source.path))
-            raise self._no_documents()
 
     def _open(self) -> None:
         self._rows = 0
@@ -130,6 +140,9 @@ class _TableReader:
             self._columns.settle(row.values)
 
     def _no_documents(self) -> InputError:
+        if self._table.columns is not None or self._keys:
+            columns = self._table.columns or tuple(self._keys)
+            self._columns.require(columns, str(self._source.path))
         reasons = describe_skipped(tuple(self._skipped))
         found = f"{self._rows:,} rows, none usable: {reasons}" if self._rows else "no rows"
         return InputError(

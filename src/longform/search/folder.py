@@ -65,7 +65,7 @@ def claimed_folder(
             ) from error
         if restart:
             kind.forget(folder)
-        yield _claim(folder, json.loads(json.dumps(identity)), kind)
+        yield _claim(folder, identity, kind)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -100,19 +100,36 @@ def _claim(folder: Path, identity: dict[str, Any], kind: FolderKind) -> bool:
     if not record.is_file():
         write_json(record, identity)
         return True
-    found = json.loads(record.read_text(encoding="utf-8"))
-    differing = [
+    refuse_other(
+        differing_parts(json.loads(record.read_text(encoding="utf-8")), identity),
+        kind.noun,
+        str(folder),
+    )
+    return False
+
+
+def differing_parts(found: dict[str, Any], identity: dict[str, dict[str, Any]]) -> list[str]:
+    """Name the parts in which what is there differs from what is wanted, and their keys."""
+    wanted = json.loads(json.dumps(identity))
+    return [
         f"{part} ({', '.join(_differing(found.get(part, {}), content))})"
-        for part, content in identity.items()
+        for part, content in wanted.items()
         if found.get(part) != content
     ]
+
+
+def refuse_other(differing: list[str], noun: str, place: str) -> None:
+    """Refuse to go on with other work.
+
+    Raises:
+        InputError: It differs.
+    """
     if differing:
         raise InputError(
-            f"A {kind.noun} is continued only with the same settings, space and documents.",
-            found=f"{folder} is of a {kind.noun} that differs in {'; '.join(differing)}",
-            fix=f"Add --restart to forget that {kind.noun}, or choose another --output.",
+            f"A {noun} is continued only with the same settings and documents.",
+            found=f"{place} is of a {noun} that differs in {'; '.join(differing)}",
+            fix=f"Add --restart to forget that {noun}, or choose another --output.",
         )
-    return False
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
