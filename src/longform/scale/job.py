@@ -16,7 +16,7 @@ from longform.scale.answers import ANSWERS, ERRORS, PartAccount, read_account
 from longform.scale.parts import PartLimits
 from longform.scale.scoring import ScoringSettings
 from longform.scale.sources import InputFile
-from longform.scale.storage import Storage
+from longform.scale.storage import WRITING, Storage
 from longform.search.folder import FolderKind, claimed_folder, differing_parts, refuse_other
 
 RECORD = "job.json"
@@ -140,7 +140,9 @@ def claimed_output(job: BulkJob, *, resume: bool, restart: bool) -> Iterator[Pro
         else:
             _claim_remote(storage, job, resume=resume, restart=restart)
         storage.write_json({str(item.number): item.path for item in job.files}, FILES)
+        storage.remove(WRITING)
         yield Progress(_read_accounts(storage))
+        storage.remove(WRITING)
 
 
 def write_summary(job: BulkJob, content: dict[str, Any]) -> None:

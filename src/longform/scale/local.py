@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -86,11 +88,20 @@ def _run_processes(
 def _open(settings: ScoringSettings) -> None:
     global _scorer
     settings.limit_threads()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _scorer = PartScorer(settings)
     except LongformError as error:
         # A pool whose initializer fails breaks, and keeps the reason to itself.
         _scorer = error
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that reads is killed: the queue between them would not."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run(part: Part) -> PartAccount:

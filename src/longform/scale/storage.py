@@ -38,6 +38,10 @@ def open_file_system(place: str) -> tuple[Any, str]:
     return found
 
 
+WRITING = ".writing"
+"""Folder of files that are not whole yet; readers of tables pass over names with a dot."""
+
+
 class Storage:
     """A folder of files that are written whole or not at all.
 
@@ -114,9 +118,10 @@ class Storage:
     def _write(self, write: Any, name: str) -> None:
         path = self._path(name)
         # Two tasks may write one part, when the first was thought lost: names of their own.
-        written = f"{path}.{secrets.token_hex(4)}.new" if self.is_local else path
+        written = self._path(f"{WRITING}/{secrets.token_hex(8)}") if self.is_local else path
         try:
-            self._system.create_dir(path.rpartition("/")[0], recursive=True)
+            for each in {path, written}:
+                self._system.create_dir(each.rpartition("/")[0], recursive=True)
             with self._system.open_output_stream(written) as stream:
                 write(stream)
             if written != path:
