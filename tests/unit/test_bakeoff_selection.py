@@ -266,6 +266,15 @@ def test_the_clearly_dominated_leave_their_time_to_the_others(tmp_path):
     assert "good is better" in known["bad"].out
 
 
+def test_estimates_that_were_too_low_are_corrected_for_those_that_follow(tmp_path):
+    seconds = {"first": 10.0, "second": 11.0, "third": 36.0}
+    estimates = {"first": 2.0, "second": 2.1, "third": 9.0}
+    errors = dict.fromkeys(seconds, 0.1)
+    course, known, _ = run_schedule(tmp_path, seconds, errors, 80, 1, estimates)
+    assert course.calls == [("first", 0), ("second", 0)]
+    assert known["third"].out.startswith("skipped: its first split would take about 46 s")
+
+
 def test_vectors_that_are_kept_cost_the_further_splits_nothing(tmp_path):
     seconds = {"frozen": 48.0, "tuned": 48.0}
     errors = dict.fromkeys(seconds, 0.1)

@@ -5,6 +5,7 @@ Knows nothing of how a contender is trained: that is handed in.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,9 @@ class Schedule:
         # Those that there was no time for: less will be left later.
         self._untimely: set[str] = set()
         self._estimating = 0.0
+        # What first splits took, of what had been estimated: others may be at work on the machine,
+        # and an estimate counts tokens alone.
+        self._overruns: list[float] = []
 
     def run(self, judge: JudgeContender, estimate: EstimateSeconds) -> bool:
         """Go through the rounds.
@@ -140,7 +144,11 @@ class Schedule:
                 # Those of which nothing is known keep their place in the table, among the cheap.
                 self._try(standing, expected, divided, judge, advance)
         for seconds, standing in sorted(costly, key=lambda pair: pair[0]):
-            self._try(standing, seconds, divided, judge, advance)
+            is_first = not standing.judged
+            factor = max(1.0, statistics.median(self._overruns or (1.0,))) if is_first else 1.0
+            self._try(standing, factor * seconds, divided, judge, advance)
+            if is_first and standing.judged:
+                self._overruns.append(standing.attempts[-1].seconds / seconds)
 
     def _try(
         self,
