@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,9 @@ def connected(address: str | None, purpose: str) -> Iterator[list[ClusterNode]]:
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         raise _unreachable(address, error) from error
     try:
-        yield [_describe(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        # Ray tells of lost machines on standard output, which is for what was asked for.
+        with redirect_stdout(sys.stderr):
+            yield [_describe(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
 
