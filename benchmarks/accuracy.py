@@ -9,6 +9,8 @@ word or character TF-IDF, trained on the same documents.
     python benchmarks/accuracy.py --corpora FOLDER --corpus hyperpartisan --encoder FOLDER
     python benchmarks/accuracy.py --corpora FOLDER --corpus fudan --pool --folds 5 --seeds 1 \
         --model linear encoder=linear --model bag encoder=bag
+    python benchmarks/accuracy.py --corpora FOLDER --corpus fudan --seeds 1 --view mid-512 \
+        --model linear encoder=linear
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from corpora import CORPORA, VIEWS, read_part, view_documents
 from scipy import stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
@@ -31,7 +34,7 @@ from sklearn.svm import LinearSVC
 from longform.backends.base import Backend
 from longform.backends.choice import machine_name
 from longform.backends.torch import TorchBackend
-from longform.config import LINEAR, DataSettings, RunConfig, load_config, parse_assignments
+from longform.config import LINEAR, RunConfig, load_config, parse_assignments
 from longform.data.readers import read_documents
 from longform.data.samples import generate_documents
 from longform.data.splits import k_folds, stratified_split
@@ -46,45 +49,6 @@ from longform.training.fit import TrainedModel, fit
 from longform.training.linear import fit_linear
 from longform.training.vectors import VectorStore, default_cache_folder
 from longform.types import Document, Floats, Integers
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Where a corpus lies and how it is judged.
-
-    Attributes:
-        train: File of the training documents, or of all documents.
-        tests: Files that judge; without any, documents are cross-validated.
-        analyzer: What the linear classifier counts: words, or characters.
-        group: Column whose equal values are held out together.
-        header: Column that is put before the text.
-        cleaned: As Park et al., "Efficient Classification of Long Documents Using Transformers"
-            (2022), have it: every token that holds ':' or '@' is dropped, and a tenth of the
-            training documents is left out.
-    """
-
-    train: str
-    tests: tuple[str, ...] = ()
-    analyzer: str = "char"
-    group: str | None = None
-    header: str | None = None
-    cleaned: bool = False
-
-
-CORPORA = {
-    "iflytek": Corpus("iflytek/train.jsonl.gz", ("iflytek/dev.jsonl.gz", "iflytek/test.jsonl.gz")),
-    "hyperpartisan": Corpus("hyperpartisan/articles.jsonl", analyzer="word"),
-    "newsgroups": Corpus("newsgroups/train.jsonl.gz", ("newsgroups/test.jsonl.gz",), "word"),
-    "newsgroups-park": Corpus(
-        "newsgroups/train.jsonl.gz",
-        ("newsgroups/test.jsonl.gz",),
-        "word",
-        header="header",
-        cleaned=True,
-    ),
-    "laws": Corpus("laws/province_masked.jsonl.gz", group="group"),
-    "fudan": Corpus("fudan/train.jsonl.gz", ("fudan/dev.jsonl.gz",)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,28 +297,6 @@ def choose_models(arguments: argparse.Namespace) -> dict[str, RunConfig | None]:
     return {name: models[name] for name in arguments.only or models}
 
 
-def read_part(path: Path, corpus: Corpus) -> Sequence[Document]:
-    """Read a file of a corpus as it is to be judged."""
-    settings = DataSettings(group_column=corpus.group)
-    documents = read_documents(path, settings).documents
-    if corpus.header is None:
-        return documents
-    headers = read_documents(path, DataSettings(text_column=corpus.header)).documents
-    heads = {item.id: item.text for item in headers}
-    joined = [replace(item, text=f"{heads[item.id]}\n\n{item.text}") for item in documents]
-    if not corpus.cleaned:
-        return joined
-    return [
-        replace(
-            item,
-            text=" ".join(
-                token for token in item.text.split() if ":" not in token and "@" not in token
-            ),
-        )
-        for item in joined
-    ]
-
-
 def print_table(summaries: Sequence[Summary]) -> None:
     """Print one line for each model and part."""
     print(f"{'model':16} {'judged on':10} {'accuracy':>9} {'95 % interval':>16} {'macro-F1':>9}")
@@ -384,6 +326,10 @@ def main() -> None:
         help="a model of its own, instead of the usual ones; 'NAME anchor' is scikit-learn's",
     )
     parser.add_argument("--pool", action="store_true", help="cross-validate over all files")
+    parser.add_argument("--view", choices=VIEWS, help="train on this of each text alone")
+    parser.add_argument(
+        "--judged-view", nargs="+", choices=VIEWS, help="judge on these; by default on --view"
+    )
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="these models alone")
     parser.add_argument("--prefix", default="query: ", help="segment_prefix of the encoder")
     parser.add_argument("--folds", type=int, default=10)
@@ -412,6 +358,13 @@ def main() -> None:
             Path(name).name.partition(".")[0]: read_part(arguments.corpora / name, corpus)
             for name in corpus.tests
         }
+        if arguments.view:
+            documents = view_documents(documents, arguments.view)
+            tests = {
+                name: view_documents(part, name)
+                for name in arguments.judged_view or [arguments.view]
+                for part in tests.values()
+            }
         if arguments.pool:
             documents = [*documents, *(item for part in tests.values() for item in part)]
             tests = {}
@@ -441,6 +394,7 @@ def main() -> None:
         content = {
             "machine": machine_name(),
             "corpus": arguments.corpus,
+            "view": arguments.view,
             "documents": len(documents),
             "protocol": f"{arguments.folds}-fold, {arguments.seeds} seeds" if share else "split",
             "results": [asdict(item) for item in summaries],
