@@ -185,6 +185,21 @@ def test_prefix_and_encoder_are_taken_word_for_word(key, value):
     assert parse_assignments([f"{key}={value}"]) == {key: value}
 
 
+@pytest.mark.parametrize("key", ["segment_prefix", "encoder"])
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("'query: '", "query: "),
+        ('"query: "', "query: "),
+        ("'it''s'", "it's"),
+        ("'a' or 'b'", "'a' or 'b'"),
+        ("'", "'"),
+    ],
+)
+def test_quotes_around_a_prefix_are_those_of_yaml(key, value, read):
+    assert parse_assignments([f"{key}={value}"]) == {key: read}
+
+
 @pytest.mark.parametrize("assignment", ["frozen", "=3", ""])
 def test_an_assignment_needs_a_key_and_a_value(assignment):
     with pytest.raises(InputError, match="written key=value"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ ALIASES = {
 """Well-known names of other tools -> ours."""
 
 _ACCEPTED_TASKS = {"text_classification", "text-classification", "classify", "classification"}
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\"")
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -95,8 +97,9 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 
 
 def _read_value(key: str, value: str) -> Any:
-    # A prefix such as "query: " is a string, though YAML would read it as a mapping.
-    if ALIASES.get(key, key) in {"segment_prefix", "encoder"}:
+    # A prefix such as "query: " is a string, though YAML would read it as a mapping; in quotes it
+    # is what stands between them, as everywhere in YAML, and not a prefix that holds quotes.
+    if ALIASES.get(key, key) in {"segment_prefix", "encoder"} and not _QUOTED.fullmatch(value):
         return value
     try:
         return yaml.safe_load(value)
