@@ -29,6 +29,7 @@ class PartAccount:
         tokens: Of all documents.
         is_last: Whether its file ends with it.
         failed: Whether the file could not be read to its end.
+        seconds: That a worker took to segment, score and write it.
     """
 
     file: int
@@ -39,6 +40,7 @@ class PartAccount:
     tokens: int
     is_last: bool
     failed: bool = False
+    seconds: float = 0.0
 
     @property
     def name(self) -> PartName:

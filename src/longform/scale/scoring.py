@@ -87,6 +87,7 @@ class PartScorer:
 
     def run(self, part: Part) -> PartAccount:
         """Segment, score and write a part; the next window is cut while one is scored."""
+        started = time.perf_counter()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="segment") as ahead:
             cut = _segment_windows(self.predictor, part)
             pending = ahead.submit(next, cut, None)
@@ -96,16 +97,17 @@ class PartScorer:
                 pending = ahead.submit(next, cut, None)
                 rows += window[0]
                 predictions += self._score(*window[1:])
-        return self._write(part, rows, predictions)
+        return self._write(part, rows, predictions, started)
 
     def finish(self, segmented: SegmentedPart) -> PartAccount:
         """Score and write a part that was segmented elsewhere."""
+        started = time.perf_counter()
         rows: list[int] = []
         predictions: list[Prediction] = []
         for numbers, documents, cut in segmented.windows:
             rows += numbers
             predictions += self._score(documents, cut)
-        return self._write(segmented.part, rows, predictions)
+        return self._write(segmented.part, rows, predictions, started)
 
     def close(self) -> None:
         """Free the model."""
@@ -116,7 +118,9 @@ class PartScorer:
     ) -> list[Prediction]:
         return self.predictor.decide(documents, self.predictor.scorer.score_segmented(segmented))
 
-    def _write(self, part: Part, rows: list[int], predictions: list[Prediction]) -> PartAccount:
+    def _write(
+        self, part: Part, rows: list[int], predictions: list[Prediction], started: float
+    ) -> PartAccount:
         errors = sorted(part.errors, key=lambda error: (error.row == FILE_FAULT, error.row))
         account = PartAccount(
             file=part.name.file,
@@ -127,6 +131,7 @@ class PartScorer:
             tokens=sum(item.coverage.tokens_total for item in predictions),
             is_last=part.is_last,
             failed=any(error.row == FILE_FAULT for error in errors),
+            seconds=round(time.perf_counter() - started, 4),
         )
         write_part(self._storage, account, (rows, predictions), errors, self._form)
         return account
