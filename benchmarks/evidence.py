@@ -94,14 +94,16 @@ def rank(
     ]
     falls = -read(predictor, without, row)[1]
     yield Ranking("leave_one_out_of_the_text", units, np.argsort(-falls))
-    tokens = predictor.scorer.token_contributions(document, predictor.rule, label)
-    if tokens is not None:
+    (reading,) = predictor.scorer.read([document])
+    split = predictor.scorer.token_split(document, reading, predictor.rule, label)
+    if split is not None:
+        tokens = [token for token in split.tokens if token.end > token.start]
         pieces = [Unit(token.start, token.end) for token in tokens]
         order = np.argsort([-token.contribution for token in tokens])
         yield Ranking("tokens", pieces, order)
     for _ in range(draws):
         yield Ranking(RANDOM, units, generator.permutation(len(units)))
-        if tokens is not None:
+        if split is not None:
             yield Ranking("random_tokens", pieces, generator.permutation(len(pieces)))
 
 

@@ -236,6 +236,34 @@ class TokenContribution:
     part: int = 0
 
 
+TokenMethod = Literal["exact", "integrated_gradients", "integrated_gradients_and_exact"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSplit:
+    """A logit as a sum over tokens.
+
+    Attributes:
+        method: `exact` of a linear model, which is such a sum. `integrated_gradients` of a neural
+            one, through encoder and head; `integrated_gradients_and_exact` where a linear model
+            is beneath it, whose own terms are added.
+        tokens: In reading order.
+        logit: What is split, before the temperature. Of a binary model with one logit, that of
+            the label against the other.
+        base: What is of no token: the bias, or the logit of a text without content.
+    """
+
+    method: TokenMethod
+    tokens: tuple[TokenContribution, ...]
+    logit: float
+    base: float
+
+    @property
+    def gap(self) -> float:
+        """What tokens and base fail to explain of the logit: the error of the method."""
+        return self.logit - self.base - sum(token.contribution for token in self.tokens)
+
+
 EvidenceMethod = Literal["exact", "leave_one_out"]
 
 

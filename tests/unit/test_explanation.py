@@ -49,15 +49,15 @@ def test_the_planted_sentence_is_found_at_its_place_beyond_the_basic_plane(expla
 def test_sentences_and_tokens_both_sum_to_the_logit(explained):
     explanation = explained.prediction.explanation
     assert explanation.method == "exact"
-    for terms in (explained.prediction.evidence, explained.tokens):
+    for terms in (explained.prediction.evidence, explained.split.tokens):
         total = sum(term.contribution for term in terms) + explanation.base
         assert total == pytest.approx(explanation.logit, abs=1e-3)
 
 
 def test_tokens_are_the_characters_that_were_read(explained):
     # A control character was cleaned away before reading; offsets are into the text as given.
-    assert [TEXT[token.start : token.end] for token in explained.tokens[:2]] == ["𠮷", "😀"]
-    strongest = max(explained.tokens, key=lambda token: token.contribution)
+    assert [TEXT[token.start : token.end] for token in explained.split.tokens[:2]] == ["𠮷", "😀"]
+    strongest = max(explained.split.tokens, key=lambda token: token.contribution)
     assert TEXT[strongest.start : strongest.end] in WORDS["刑事"]
 
 
@@ -92,6 +92,8 @@ def test_the_command_prints_one_object_and_writes_the_page(bundle, tmp_path):
     assert result.exit_code == 0, result.output
     (found,) = json.loads(result.stdout)["documents"]
     assert found["explanation"]["method"] == "exact"
+    assert found["token_method"] == "exact"
+    assert abs(found["token_gap"]) < 1e-3
     assert len(found["tokens"]) > len(found["evidence"]) > 32
     assert page.exists()
 

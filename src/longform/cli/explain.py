@@ -24,15 +24,9 @@ from longform.cli.arguments import (
 from longform.cli.checks import prepare_report
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from longform.bundle import Bundle
     from longform.inference.explanation import ExplainedDocument
     from longform.types import Document
-
-_SHOWN_PASSAGES = 5
-_SHOWN_CHARACTERS = 400
-_STYLES = {1: "on dark_green", 2: "black on green3", -1: "on dark_orange3", -2: "black on orange1"}
 
 
 def explain(  # noqa: PLR0913 - one argument for each flag
@@ -49,7 +43,19 @@ def explain(  # noqa: PLR0913 - one argument for each flag
     ] = None,
     tokens: Annotated[
         bool,
-        typer.Option("--tokens", help="Also split the logit over tokens, for linear models."),
+        typer.Option(
+            "--tokens",
+            help="Also split the logit over tokens: exactly for linear models, by gradients "
+            "for neural ones, with torch.",
+        ),
+    ] = False,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="Also tell what the aggregator 'attention' attends to, which is no "
+            "contribution; with torch.",
+        ),
     ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page with marked texts to this file.")
@@ -66,6 +72,7 @@ def explain(  # noqa: PLR0913 - one argument for each flag
 ) -> None:
     """Tell which passages of documents speak for and against their labels."""
     from longform.bundle import load_bundle
+    from longform.cli.explain_summary import print_explained
     from longform.decision.evidence import EvidenceOptions
     from longform.inference.explanation import explain_documents
     from longform.reporting import ConsoleReporter
@@ -84,14 +91,16 @@ def explain(  # noqa: PLR0913 - one argument for each flag
         documents = _read(opened, input_, limit, flags)
     with open_predictor(opened, backend, reporter) as predictor:
         options = EvidenceOptions(refine=True, label=label)
-        explained = explain_documents(predictor, documents, options, tokens=tokens)
+        explained = explain_documents(
+            predictor, documents, options, tokens=tokens, attention=attention
+        )
     if report is not None:
         _write(report, bundle, explained)
         reporter.say(f"Page: {report}. It quotes the documents.")
     if as_json:
         print_json({"documents": [item.as_dict() for item in explained]})
         return
-    _print(explained)
+    print_explained(explained)
     if report is None:
         reporter.say("The whole texts with all passages marked: add --report page.html.")
 
@@ -128,48 +137,3 @@ def _write(report: Path, bundle: Path, explained: list[ExplainedDocument]) -> No
     from longform.evaluation.explanation_page import write_explanations
 
     write_explanations(report, bundle.resolve().name, explained)
-
-
-def _print(explained: list[ExplainedDocument]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    for item in explained:
-        prediction = item.prediction
-        score = next(entry.score for entry in prediction.scores if entry.label == item.label)
-        console.print(
-            f"{item.document.id}: {item.label}  {score:.4f}", markup=False, highlight=False
-        )
-        explanation = prediction.explanation
-        if explanation is None:
-            console.print("  one passage, without which nothing would be left", highlight=False)
-            continue
-        told = f"  {explanation.method}: logit {explanation.logit:.3f}"
-        if explanation.base is not None:
-            told += f", of which {explanation.base:+.3f} is of no passage"
-        console.print(told, markup=False, highlight=False)
-        for line in _passages(item):
-            console.print(line, highlight=False)
-
-
-def _passages(item: ExplainedDocument) -> list[Text]:
-    """Return the strongest passages in reading order, in the colours of their effects."""
-    from rich.text import Text
-
-    evidence = item.prediction.evidence or ()
-    ranked = sorted(evidence, key=lambda part: -abs(part.log_odds))[:_SHOWN_PASSAGES]
-    strongest = max(abs(part.log_odds) for part in ranked)
-    lines = []
-    for part in sorted(ranked, key=lambda part: (part.part, part.start)):
-        level = 2 if abs(part.log_odds) > strongest / 2 else 1
-        words = " ".join(item.text(part.part)[part.start : part.end].split())
-        shown = "".join(sign if sign.isprintable() else " " for sign in words[:_SHOWN_CHARACTERS])
-        of_second = " of the second text" if part.part else ""
-        line = Text(
-            f"  {part.start:,} to {part.end:,}{of_second}  {100 * part.score:+.1f} points, "
-            f"log-odds {part.log_odds:+.3f}, contribution {part.contribution:+.3f}\n    "
-        )
-        style = _STYLES[level if part.log_odds > 0 else -level]
-        line.append(shown + ("…" if len(words) > len(shown) else ""), style=style)
-        lines.append(line)
-    return lines

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from longform.evaluation.charts import percent
 from longform.evaluation.markup import Child, element
 from longform.evaluation.page import card, page_footer, page_header, write_page
-from longform.inference.explanation import ExplainedDocument
+from longform.inference.explanation import ATTENTION_NOTE, ExplainedDocument, describe_tokens
 from longform.reporting import counted
 from longform.types import Evidence, Prediction, TokenContribution
 
@@ -68,6 +68,10 @@ def _show(item: ExplainedDocument) -> Element:
         facts + _method(prediction),
         element("p", element("bdi", item.document.id), class_="note"),
         _strongest(item),
+        None
+        if item.split is None
+        else element("p", f"Underlined tokens: {describe_tokens(item.split)}.", class_="note"),
+        _attention(item),
         *(element("div", *_marked(item, part), class_="explained", dir="auto") for part in texts),
     )
 
@@ -107,12 +111,43 @@ def _strongest(item: ExplainedDocument) -> Element | None:
     return element("table", element("thead", heading), element("tbody", *rows))
 
 
+def _attention(item: ExplainedDocument) -> Element | None:
+    """Show what the head attends to, folded away: it is easily taken for what it is not."""
+    if item.attention is None:
+        return None
+    names = (
+        "characters",
+        "mean",
+        *(f"head {one + 1}" for one in range(len(item.attention[0].weights))),
+    )
+    rows = [
+        element(
+            "tr",
+            element("td", f"{segment.start:,} to {segment.end:,}"),
+            *(
+                element("td", f"{weight:.3f}", class_="number")
+                for weight in (segment.mean, *segment.weights)
+            ),
+        )
+        for segment in item.attention
+    ]
+    return element(
+        "details",
+        element("summary", ATTENTION_NOTE.capitalize()),
+        element(
+            "table",
+            element("thead", element("tr", *(element("th", name) for name in names))),
+            element("tbody", *rows),
+        ),
+    )
+
+
 def _marked(item: ExplainedDocument, part: int) -> Iterator[Child]:
     """Yield the text in pieces: passages in the colour of their log-odds, tokens in bold."""
     text = item.text(part)
     evidence = [each for each in item.prediction.evidence or () if each.part == part]
     strongest = max((abs(each.log_odds) for each in item.prediction.evidence or ()), default=0.0)
-    tokens = [token for token in item.tokens or () if token.part == part]
+    tokens = [token for token in _tokens(item) if token.part == part]
     last = 0
     for passage in sorted(evidence, key=lambda each: each.start):
         start, end = max(passage.start, last), max(passage.end, last)
@@ -120,6 +155,10 @@ def _marked(item: ExplainedDocument, part: int) -> Iterator[Child]:
         yield _passage(text, start, end, passage, max(strongest, _LEAST_LOG_ODDS), tokens)
         last = end
     yield text[last:]
+
+
+def _tokens(item: ExplainedDocument) -> tuple[TokenContribution, ...]:
+    return () if item.split is None else item.split.tokens
 
 
 def _passage(

@@ -39,7 +39,7 @@ from longform.inference.staging import (
     group_by_stage,
     stage_document,
 )
-from longform.types import Document, Exit, Floats, Segment, SegmentedDocument
+from longform.types import Document, Exit, Floats, Segment, SegmentedDocument, TokenSplit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,11 +184,20 @@ class CascadeScorer(Scorer):
         options: EvidenceOptions = DEFAULT_OPTIONS,
     ) -> Found:
         """Let the stage that answered tell what its answer rests on."""
-        staged = _staged(reading.document)
-        stage = self.stages[staged.stage]
-        plain, vectors = staged.in_text_order(reading.vectors, self._widths[staged.stage])
-        with self._using(staged.stage) as scorer:
-            return scorer.evidence(document, Reading(plain, vectors), stage.rule, options)
+        with self._answering(reading) as (stage, plain):
+            return stage.scorer.evidence(document, plain, stage.rule, options)
+
+    def token_split(
+        self, document: Document, reading: Reading, rule: DecisionRule, label: str
+    ) -> TokenSplit | None:
+        """Let the stage that answered split its logit; see `Scorer.token_split`."""
+        with self._answering(reading) as (stage, plain):
+            return stage.scorer.token_split(document, plain, stage.rule, label)
+
+    def attention(self, reading: Reading) -> Floats | None:
+        """Ask the stage that answered; see `Scorer.attention`."""
+        with self._answering(reading) as (stage, plain):
+            return stage.scorer.attention(plain)
 
     def pending_audits(self) -> list[Document]:
         """Hand out documents that stopped early, to be put to the last stage at leisure."""
@@ -326,6 +335,14 @@ class CascadeScorer(Scorer):
             return
         with self.stages[stage].lock:
             yield scorer
+
+    @contextlib.contextmanager
+    def _answering(self, reading: Reading) -> Iterator[tuple[Stage, Reading]]:
+        """Give the stage that answered, and what it had read as it would have by itself."""
+        staged = _staged(reading.document)
+        plain, vectors = staged.in_text_order(reading.vectors, self._widths[staged.stage])
+        with self._using(staged.stage):
+            yield self.stages[staged.stage], Reading(plain, vectors)
 
     def _audit_now(self) -> None:
         waiting = self.pending_audits()

@@ -6,10 +6,34 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from longform.bundle import WEIGHTS_FILE
 from longform.decision.evidence import EvidenceOptions
 from longform.errors import InputError
 from longform.inference.predictor import Predictor
-from longform.types import Document, Prediction, TokenContribution
+from longform.inference.scorer import Reading
+from longform.types import Document, Prediction, TokenSplit
+
+ATTENTION_NOTE = "weights of attention, not contributions"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentAttention:
+    """How much a segment counts for the heads of the aggregator `attention`.
+
+    Attributes:
+        start: Character offset into the text as given.
+        end: Character offset, exclusive.
+        weights: One for each head; over the segments each head's sum to 1.
+    """
+
+    start: int
+    end: int
+    weights: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the heads."""
+        return sum(self.weights) / len(self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +43,16 @@ class ExplainedDocument:
     Attributes:
         document: As it was given.
         prediction: With evidence and its explanation.
-        tokens: What each token adds to the label's logit, in reading order; None where it was not
-            asked for.
+        split: The label's logit as a sum over tokens; None where it was not asked for.
+        attention: How much each segment counts for each head of the aggregator. It does not tell
+            what a segment adds: one may be attended to and speak against the label. None where it
+            was not asked for.
     """
 
     document: Document
     prediction: Prediction
-    tokens: tuple[TokenContribution, ...] | None = None
+    split: TokenSplit | None = None
+    attention: tuple[SegmentAttention, ...] | None = None
 
     @property
     def label(self) -> str:
@@ -44,8 +71,17 @@ class ExplainedDocument:
         for name in ("labels", "exit", "prediction_set"):
             if content[name] is None:
                 del content[name]
-        if self.tokens is not None:
-            content["tokens"] = [asdict(token) for token in self.tokens]
+        if self.split is not None:
+            content["tokens"] = [asdict(token) for token in self.split.tokens]
+            content["token_method"] = self.split.method
+            content["token_logit"] = self.split.logit
+            content["token_base"] = self.split.base
+            content["token_gap"] = self.split.gap
+        if self.attention is not None:
+            content["attention"] = {
+                "note": ATTENTION_NOTE,
+                "segments": [{**asdict(item), "mean": item.mean} for item in self.attention],
+            }
         return content
 
 
@@ -55,6 +91,7 @@ def explain_documents(
     options: EvidenceOptions,
     *,
     tokens: bool = False,
+    attention: bool = False,
 ) -> list[ExplainedDocument]:
     """Classify documents and tell what each answer rests on.
 
@@ -63,26 +100,65 @@ def explain_documents(
         documents: What to explain.
         options: What is asked for.
         tokens: Also split the logit over the tokens.
+        attention: Also tell what the aggregator `attention` attends to.
 
     Raises:
-        InputError: A document cannot be read, the label is not one of the model's, or the model is
-            no sum over tokens.
+        InputError: A document cannot be read, the label is not one of the model's, or the model
+            does not have what is asked for.
+        MissingExtraError: It takes torch to look into the model, which is not installed.
     """
+    readings = predictor.scorer.read(documents) if documents else []
+    outcomes = predictor.conclude(documents, readings, evidence=options)
     explained = []
-    for document, prediction in zip(
-        documents, predictor.predict(documents, evidence=options), strict=True
-    ):
-        found = None
-        if tokens:
-            label = options.label or prediction.label
-            split = predictor.scorer.token_contributions(document, predictor.rule, label)
-            if split is None:
-                raise InputError(
-                    "Only a model that is a sum over tokens can be split over them.",
-                    found=f"{predictor.bundle.folder.name}, which runs on {predictor.backend_info}",
-                    fix="Leave --tokens out: the parts are explained for every model. A linear "
-                    "model is such a sum ('longform train --encoder linear').",
-                )
-            found = tuple(split)
-        explained.append(ExplainedDocument(document, prediction, found))
+    for document, reading, prediction in zip(documents, readings, outcomes, strict=True):
+        # `read` reads on by itself, so that nothing further is asked for.
+        assert isinstance(prediction, Prediction)
+        label = options.label or prediction.label
+        explained.append(
+            ExplainedDocument(
+                document,
+                prediction,
+                _split(predictor, document, reading, label) if tokens else None,
+                _attention(predictor, reading) if attention else None,
+            )
+        )
     return explained
+
+
+def describe_tokens(split: TokenSplit) -> str:
+    """Say how a logit was split over tokens, and how far the terms are from summing to it."""
+    method = {
+        "exact": "exact",
+        "integrated_gradients": "integrated gradients",
+        "integrated_gradients_and_exact": "integrated gradients, and the exact terms of the "
+        "linear model beneath",
+    }[split.method]
+    told = f"{method}: logit {split.logit:.3f}, of which {split.base:+.3f} is of no token"
+    return told if split.method == "exact" else f"{told} and {split.gap:+.3f} is left unexplained"
+
+
+def _split(predictor: Predictor, document: Document, reading: Reading, label: str) -> TokenSplit:
+    rule = predictor.rule
+    split = predictor.scorer.token_split(document, reading, rule, label)
+    if split is None:
+        raise InputError(
+            f"To split an answer over tokens, a bundle must have {WEIGHTS_FILE}.",
+            found=f"none in {predictor.bundle.folder.name}",
+            fix="Leave --tokens out: the passages are explained without it. Or explain the bundle "
+            "that 'longform train' wrote.",
+        )
+    return split
+
+
+def _attention(predictor: Predictor, reading: Reading) -> tuple[SegmentAttention, ...]:
+    weights = predictor.scorer.attention(reading)
+    if weights is None:
+        raise InputError(
+            "Only the aggregator 'attention' over one text has attention weights.",
+            found=f"another model in {predictor.bundle.folder.name}, or one without {WEIGHTS_FILE}",
+            fix="Leave --attention out: what passages add is told for every model.",
+        )
+    return tuple(
+        SegmentAttention(segment.start, segment.end, tuple(row))
+        for segment, row in zip(reading.document.segments, weights.tolist(), strict=True)
+    )

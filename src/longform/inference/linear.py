@@ -40,6 +40,7 @@ from longform.types import (
     Segment,
     SegmentedDocument,
     TokenContribution,
+    TokenSplit,
 )
 
 RUNTIME = "numpy"
@@ -191,18 +192,24 @@ class LinearScorer(Scorer):
         base = float(self.model.weights.bias[row])
         return found, Explanation("exact", rule.labels[row], float(logits[row]), base)
 
-    def token_contributions(
-        self, document: Document, rule: DecisionRule, label: str
-    ) -> list[TokenContribution]:
-        """Split the logit over characters or words; see `Scorer.token_contributions`."""
-        row = rule.labels.index(label)
+    def token_split(
+        self, document: Document, reading: Reading, rule: DecisionRule, label: str
+    ) -> TokenSplit:
+        """Split the logit over characters or words; see `Scorer.token_split`."""
+        direction = np.zeros(len(rule.labels), dtype=np.float32)
+        direction[rule.labels.index(label)] = 1.0
+        return self.split_along(document, direction)
+
+    def split_along(self, document: Document, direction: Floats) -> TokenSplit:
+        """Split the product of the logits with a direction, float `[classes]`, over the tokens."""
         found = []
+        total = base = float(self.model.weights.bias @ direction)
         for part, text in enumerate(self.split(document)):
-            for (start, end), added in zip(
-                text.spans().tolist(), text.contributions[:, row].tolist(), strict=True
-            ):
+            terms = text.contributions @ direction
+            total += float(terms.sum())
+            for (start, end), added in zip(text.spans().tolist(), terms.tolist(), strict=True):
                 found.append(TokenContribution(start, end, added, part))
-        return found
+        return TokenSplit("exact", tuple(found), total, base)
 
     def split(self, document: Document) -> list[SplitText]:
         """Split the logits over the tokens of each text of a document; see `SplitText`."""

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from longform.backends.base import Backend, BackendInfo, DeviceState
-from longform.backends.contributions import OnnxContributions
-from longform.bundle import CONTRIBUTIONS_FILE, Bundle
 from longform.decision.evidence import DEFAULT_OPTIONS, EvidenceOptions, Found, leave_one_out
 from longform.decision.rule import DecisionRule
 from longform.inference.cache import CacheStatistics, SegmentCache
@@ -18,10 +16,18 @@ from longform.inference.golden import check_golden
 from longform.inference.linear import LinearScorer
 from longform.inference.packing import collate_segments, pack_segments, stack_documents
 from longform.inference.scorer import EncodedSegments, Reading, Scorer
+from longform.inference.token_split import Explainers, add_exact, direction_of, split_neural
 from longform.shapes import ShapePlan
 from longform.text.documents import segment_documents
 from longform.text.segmenter import Segmenter
-from longform.types import Document, Floats, Segment, SegmentBatch, SegmentedDocument
+from longform.types import (
+    Document,
+    Floats,
+    Segment,
+    SegmentBatch,
+    SegmentedDocument,
+    TokenSplit,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +52,7 @@ class NeuralScorer(Scorer):
         cache: Vectors of segments that were read before.
         golden: The bundle's file of known answers; None where there is none.
         linear: The linear model beneath, whose logits are added to those of the head.
-        contributions: Splits the head's logits over the segments; None where they are no sum.
+        explainers: What can look into the model.
     """
 
     def __init__(
@@ -59,7 +65,7 @@ class NeuralScorer(Scorer):
         cache: SegmentCache | None = None,
         golden: Path | None = None,
         linear: LinearScorer | None = None,
-        contributions: OnnxContributions | None = None,
+        explainers: Explainers | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.backend = backend
@@ -68,7 +74,7 @@ class NeuralScorer(Scorer):
         self.cache = cache
         self.golden = golden
         self.linear = linear
-        self.contributions = contributions
+        self.explainers = explainers or Explainers()
         self.devices = backend.devices
 
     @property
@@ -130,14 +136,44 @@ class NeuralScorer(Scorer):
     ) -> Found:
         """Leave parts out, and split the logits where they are a sum; see `Scorer.evidence`."""
         positions, split = reading.document.positions, None
-        if self.contributions is not None:
+        if self.explainers.segments is not None:
             width = self.backend.info.vector_size
-            split = self.contributions(reading.vectors[:, :width], positions)
+            split = self.explainers.segments(reading.vectors[:, :width], positions)
             if self.linear is not None:
                 split = replace(split, base=split.base + reading.vectors[0, width:])
         return leave_one_out(
             reading.document, reading.vectors, self.score_readings, rule, options, split
         )
+
+    def token_split(
+        self, document: Document, reading: Reading, rule: DecisionRule, label: str
+    ) -> TokenSplit | None:
+        """Integrate gradients of the trained model; see `Scorer.token_split`.
+
+        Raises:
+            MissingExtraError: torch or transformers is not installed.
+        """
+        gradients = self.explainers.gradients
+        if gradients is None:
+            return None
+        row, one_logit = rule.labels.index(label), gradients.has_one_logit
+        direction = direction_of(row, len(rule.labels), one_logit=one_logit)
+        split = split_neural(gradients, self.segmenter, document, reading.document, direction)
+        if self.linear is None:
+            return split
+        return add_exact(split, self.linear.split_along(document, direction))
+
+    def attention(self, reading: Reading) -> Floats | None:
+        """Ask the aggregator of the trained model; see `Scorer.attention`.
+
+        Raises:
+            MissingExtraError: torch or transformers is not installed.
+        """
+        gradients = self.explainers.gradients
+        if gradients is None:
+            return None
+        own = reading.vectors[:, : self.backend.info.vector_size]
+        return gradients.attention(own, reading.document.positions)
 
     def warm_up(self) -> None:
         """Run the largest segment once."""
@@ -233,10 +269,3 @@ def _stack(document: SegmentedDocument, logits: Floats) -> SegmentedDocument:
         for item in document.segments
     )
     return replace(document, segments=segments)
-
-
-def open_contributions(bundle: Bundle) -> OnnxContributions | None:
-    """Open the split of a bundle's head; None where the head is no sum, or it was not exported."""
-    if not bundle.has(CONTRIBUTIONS_FILE):
-        return None
-    return OnnxContributions(bundle.path(CONTRIBUTIONS_FILE))

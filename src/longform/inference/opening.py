@@ -21,8 +21,9 @@ from longform.errors import BundleError
 from longform.inference.cache import CacheSettings, SegmentCache
 from longform.inference.cascade import CascadeScorer, Stage
 from longform.inference.linear import LinearScorer, open_stacked, require_runtime
-from longform.inference.neural import NeuralScorer, open_contributions
+from longform.inference.neural import NeuralScorer
 from longform.inference.scorer import Scorer
+from longform.inference.token_split import open_explainers
 from longform.reporting import Reporter
 from longform.text.segmenter import Segmenter
 from longform.text.tokenization import TextTokenizer
@@ -56,7 +57,7 @@ def open_scorer(
         cache=_open_cache(bundle, opened.info, cache, reporter),
         golden=bundle.path(GOLDEN_FILE),
         linear=open_stacked(bundle),
-        contributions=open_contributions(bundle),
+        explainers=open_explainers(bundle),
     )
 
 

@@ -21,7 +21,7 @@ from longform.types import (
     Floats,
     Segment,
     SegmentedDocument,
-    TokenContribution,
+    TokenSplit,
 )
 
 
@@ -301,14 +301,30 @@ class Scorer(ABC):
         """
         return leave_one_out(reading.document, reading.vectors, self.score_readings, rule, options)
 
-    def token_contributions(
-        self, document: Document, rule: DecisionRule, label: str
-    ) -> list[TokenContribution] | None:
+    def token_split(
+        self, document: Document, reading: Reading, rule: DecisionRule, label: str
+    ) -> TokenSplit | None:
         """Split the logit of a label over the tokens of a document.
 
-        Together with the base of the document's `Explanation` they sum to the logit.
+        Args:
+            document: As it was given.
+            reading: What was read of it.
+            rule: As in the prediction that is explained.
+            label: One of the rule's.
 
         Returns:
-            The tokens in reading order; None where the model is no sum over tokens.
+            None where the bundle does not have what that takes.
+        """
+        return None
+
+    def attention(self, reading: Reading) -> Floats | None:
+        """Return how much each segment counts for each head of the aggregator `attention`.
+
+        Args:
+            reading: What was read of a document.
+
+        Returns:
+            float32 `[segments, heads]`, each head's weights summing to 1; None of a model that
+            has no such weights, or whose bundle does not have what that takes.
         """
         return None

@@ -23,12 +23,16 @@ class BagEncoder(nn.Module):
 
     Args:
         config: `vocabulary_size`, `bag_dimension`, `bag_buckets` and `bag_token_dropout` are read.
+
+    Attributes:
+        fused: Whether embeddings are summed as they are looked up, so that none is ever seen.
     """
 
     def __init__(self, config: LongTextConfig) -> None:
         super().__init__()
         self.buckets = config.bag_buckets
         self.token_dropout = config.bag_token_dropout
+        self.fused = True
         self.tokens = nn.Embedding(config.vocabulary_size, config.bag_dimension)
         self.pairs = nn.Embedding(config.bag_buckets, config.bag_dimension)
 
@@ -49,9 +53,15 @@ class BagEncoder(nn.Module):
         pair_ids = torch.remainder(hashed, self.buckets)
         token_weight = self._weight(attention_mask)
         pair_weight = self._weight(nn.functional.pad(attention_mask[:, 1:], (0, 1)))
-        return _mean_embedding(self.tokens, input_ids, token_weight) + _mean_embedding(
+        return self._mean(self.tokens, input_ids, token_weight) + self._mean(
             self.pairs, pair_ids, pair_weight
         )
+
+    def _mean(self, table: nn.Embedding, ids: Tensor, weight: Tensor) -> Tensor:
+        # ONNX has no fused gather and sum, and whoever explains wants to see each embedding.
+        if torch.compiler.is_exporting() or not self.fused:
+            return masked_mean(table(ids), weight)
+        return _mean_embedding(table, ids, weight)
 
     def _weight(self, mask: Tensor) -> Tensor:
         weight = mask.to(self.tokens.weight.dtype)
@@ -62,9 +72,6 @@ class BagEncoder(nn.Module):
 
 def _mean_embedding(table: nn.Embedding, ids: Tensor, weight: Tensor) -> Tensor:
     """Average the embeddings of those of `ids [n, t]` whose `weight [n, t]` is 1 and not 0."""
-    if torch.compiler.is_exporting():
-        # ONNX has no fused gather and sum.
-        return masked_mean(table(ids), weight)
     # Fused, and only over what counts: about ten times the speed in training, since the gathered
     # vectors are never written.
     counted = weight > 0

@@ -21,6 +21,9 @@ class StaticEncoder(nn.Module):
 
     Args:
         config: `vocabulary_size`, `static_dimension` and `static_token_dropout` are read.
+
+    Attributes:
+        fused: Whether embeddings are summed as they are looked up, so that none is ever seen.
     """
 
     token_weights: Tensor
@@ -29,6 +32,7 @@ class StaticEncoder(nn.Module):
     def __init__(self, config: LongTextConfig) -> None:
         super().__init__()
         self.token_dropout = config.static_token_dropout
+        self.fused = True
         self.tokens = nn.Embedding(config.vocabulary_size, config.static_dimension)
         self.register_buffer("token_weights", torch.ones(config.vocabulary_size))
 
@@ -49,8 +53,8 @@ class StaticEncoder(nn.Module):
         return total / weight.sum(dim=1, keepdim=True).clamp_min(_LEAST_WEIGHT)
 
     def _weighted_sum(self, ids: Tensor, weight: Tensor) -> Tensor:
-        if torch.compiler.is_exporting():
-            # ONNX has no fused gather and sum.
+        # ONNX has no fused gather and sum, and whoever explains wants to see each embedding.
+        if torch.compiler.is_exporting() or not self.fused:
             return torch.bmm(weight.unsqueeze(1), self.tokens(ids)).squeeze(1)
         # Fused, and only over what counts: the gathered vectors are never written.
         counted = weight > 0

@@ -152,6 +152,40 @@ class Segmenter:
         for group, tokens in map_ahead(lambda group: (group, self._tokenize(group)), groups):
             yield from self._documents(group, tokens)
 
+    def token_spans(self, text: str, indices: Iterable[int]) -> list[Integers]:
+        """Return where the tokens of segments stand in the text as given.
+
+        Args:
+            text: A text that was segmented before.
+            indices: Numbers of segments, the first column of `SegmentedDocument.positions`.
+
+        Returns:
+            Start and end of each token, int64 `[tokens, 2]` for each segment. Those of `framing`
+            stand nowhere and are left out.
+        """
+        (group,) = self._groups([text])
+        (source,) = group.sources
+        tokens = self._tokenize(group)
+        stream = self._stream(tokens.token_ids, tokens.lengths, source, tokens.spans)
+        ranges = list(self._ranges(stream.cuts))
+        inside = self.tokenizer.offsets(group.sentences)
+        spans = np.array(
+            [
+                (begin + start, begin + end)
+                for begin, found in zip(source.boundaries, inside, strict=False)
+                for start, end in found
+            ],
+            dtype=np.int64,
+        )
+        spans = source.cleaned.original_spans(spans[:, 0], spans[:, 1])
+        bounds = [ranges[index] for index in indices]
+        return [spans[stream.cuts[begin] : stream.cuts[end]] for begin, end in bounds]
+
+    @property
+    def framing(self) -> tuple[int, int]:
+        """How many tokens of each segment stand before and after those of its text."""
+        return len(self._before), len(self._after)
+
     def _groups(self, texts: Iterable[str]) -> Iterator[_Group]:
         group, characters = _Group([], []), 0
         enough = _FIRST_BATCH_SHARE * _BATCH_CHARACTERS
@@ -256,7 +290,7 @@ class Segmenter:
 
     def _pack(self, stream: _TokenStream, characters: int) -> SegmentedDocument:
         ranges = list(self._ranges(stream.cuts))
-        framing = len(self._before) + len(self._after)
+        framing = sum(self.framing)
         lengths = [stream.cuts[end] - stream.cuts[begin] + framing for begin, end in ranges]
         contents = None
         if self.settings.selection in {"salient", "random"}:
