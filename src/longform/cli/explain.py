@@ -28,6 +28,23 @@ if TYPE_CHECKING:
     from longform.inference.explanation import ExplainedDocument
     from longform.types import Document
 
+Tokens = Annotated[
+    bool,
+    typer.Option(
+        "--tokens",
+        help="Also split the logit over tokens: exactly for linear models, by gradients for "
+        "neural ones, with torch.",
+    ),
+]
+Attention = Annotated[
+    bool,
+    typer.Option(
+        "--attention",
+        help="Also tell what the aggregator 'attention' attends to, which is no contribution; "
+        "with torch.",
+    ),
+]
+
 
 def explain(  # noqa: PLR0913 - one argument for each flag
     bundle: BundleFolder,
@@ -41,22 +58,8 @@ def explain(  # noqa: PLR0913 - one argument for each flag
     label: Annotated[
         str | None, typer.Option(help="Explain this label.", show_default="the likeliest")
     ] = None,
-    tokens: Annotated[
-        bool,
-        typer.Option(
-            "--tokens",
-            help="Also split the logit over tokens: exactly for linear models, by gradients "
-            "for neural ones, with torch.",
-        ),
-    ] = False,
-    attention: Annotated[
-        bool,
-        typer.Option(
-            "--attention",
-            help="Also tell what the aggregator 'attention' attends to, which is no "
-            "contribution; with torch.",
-        ),
-    ] = False,
+    tokens: Tokens = False,
+    attention: Attention = False,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page with marked texts to this file.")
     ] = None,
