@@ -164,10 +164,7 @@ class TokenAttributor:
 
             return move
 
-        hooks = [
-            table.module.register_forward_hook(mover(table))  # type: ignore[arg-type]
-            for table in self._tables
-        ]
+        hooks = [table.module.register_forward_hook(mover(table)) for table in self._tables]
         try:
             yield
         finally:
