@@ -155,6 +155,18 @@ def _wait_for_parts(output: Path, more: int, process: subprocess.Popen) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize(
+    ("output", "flag"),
+    [("a.jsonl", "--resume"), ("a.csv", "--engine=ray"), ("out", "--evidence")],
+)
+def test_flags_without_effect_are_refused(bundle, folder, tmp_path, output, flag):
+    source = folder / "a.parquet"
+    result = run("predict", bundle, "--input", source, "--output", tmp_path / output, flag)
+    assert result.status == 2
+    assert flag.partition("=")[0] in result.err
+    assert not (tmp_path / output).exists()
+
+
 def test_ray_writes_the_same_rows_and_a_wrong_address_is_told_at_once(
     scored, bundle, folder, tmp_path
 ):

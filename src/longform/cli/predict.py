@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,139 +24,131 @@ from longform.cli.arguments import (
     open_predictor,
     print_json,
 )
+from longform.cli.bulk_flags import (
+    Address,
+    Engine,
+    EngineName,
+    MaxCharacters,
+    PartRows,
+    Restart,
+    Resume,
+    Workers,
+    check_fitting,
+    check_single,
+    is_file,
+)
 
 if TYPE_CHECKING:
-    from longform.bundle import Bundle
-    from longform.config import DataSettings
     from longform.inference.cache import CacheSettings
     from longform.reporting import Reporter
     from longform.types import Prediction
 
 
-BULK: dict[str, Any] = {"rich_help_panel": "Into a folder"}
-
-
-class EngineName(StrEnum):
-    """What does bulk work."""
-
-    local = "local"
-    ray = "ray"
+Texts = Annotated[list[str] | None, typer.Argument(help="Texts to classify.")]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        help="Documents; labels are not needed. A file, or for a folder of answers also a "
+        "folder, a pattern such as 'data/*.parquet', or a URL such as s3://bucket/data.",
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        help="File of answers, .jsonl or .csv, or a folder or URL for parquet files of answers "
+        "and errors; an interrupted job is continued."
+    ),
+]
+TextPair = Annotated[
+    str | None, typer.Option(help="Second text, for a model of pairs and one text.")
+]
+TopK = Annotated[
+    int | None, typer.Option(min=1, help="Scores to show of each answer; all by default.")
+]
+WithEvidence = Annotated[
+    bool, typer.Option("--evidence", help="Also tell which parts the answer rests on.")
+]
 
 
 def predict(  # noqa: PLR0913 - one argument for each flag
     bundle: BundleFolder,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify.")] = None,
-    input_: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            help="Documents; labels are not needed. A file, or for a folder of answers also a "
-            "folder, a pattern such as 'data/*.parquet', or a URL such as s3://bucket/data.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            help="File of answers, .jsonl or .csv, or a folder or URL for parquet files of answers "
-            "and errors; an interrupted job is continued."
-        ),
-    ] = None,
+    texts: Texts = None,
+    input_: Input = None,
+    output: Output = None,
     backend: BackendName = "auto",
     text_column: TextColumn = None,
     text_pair_column: TextPairColumn = None,
     encoding: Encoding = None,
     encoding_errors: EncodingErrors = None,
-    text_pair: Annotated[
-        str | None, typer.Option(help="Second text, for a model of pairs and one text.")
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="Scores to show of each answer; all by default.")
-    ] = None,
-    evidence: Annotated[
-        bool, typer.Option("--evidence", help="Also tell which parts the answer rests on.")
-    ] = False,
+    text_pair: TextPair = None,
+    top_k: TopK = None,
+    evidence: WithEvidence = False,
     cache_memory: CacheMemory = "256MB",
     cache_folder: CacheFolder = None,
-    engine: Annotated[
-        EngineName,
-        typer.Option(help="What scores into a folder: this machine, or a Ray cluster.", **BULK),
-    ] = EngineName.local,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT.",
-            show_default="one of this machine alone",
-            **BULK,
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes that score.", show_default="fill the CPUs", **BULK),
-    ] = None,
-    part_rows: Annotated[
-        int, typer.Option(min=1, help="Most rows of a part, which is written as one.", **BULK)
-    ] = 1_000,
-    max_characters: Annotated[
-        int,
-        typer.Option(min=0, help="Longer documents are errors with a reason; 0 reads all.", **BULK),
-    ] = 2_000_000,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Refuse to begin a job: only go on with one.", **BULK)
-    ] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Forget the job in --output.", **BULK)
-    ] = False,
+    engine: Engine = EngineName.local,
+    address: Address = None,
+    workers: Workers = None,
+    part_rows: PartRows = 1_000,
+    max_characters: MaxCharacters = 2_000_000,
+    resume: Resume = False,
+    restart: Restart = False,
     as_json: AsJson = False,
 ) -> None:
     """Classify texts given as arguments or on standard input, a file, or any number of files."""
-    from longform.bundle import load_bundle
     from longform.reporting import ConsoleReporter
-    from longform.types import Document
 
     reporter = ConsoleReporter()
     _check_usage(texts, input_, output)
+    job = {"address": address, "workers": workers, "resume": resume, "restart": restart}
+    check_fitting(
+        output,
+        bulk={"--engine": engine != EngineName.local}
+        | {f"--{name}": bool(value) for name, value in job.items()},
+        single={"--cache-folder": cache_folder is not None},
+        texts={"--evidence": evidence, "--text-pair": text_pair is not None},
+    )
     cache = cache_settings(cache_memory, cache_folder)
-    if input_ is not None and output is not None:
-        flags = {
-            "text_column": text_column,
-            "text_pair_column": text_pair_column,
-            "encoding": encoding,
-            "encoding_errors": encoding_errors,
-        }
-        opened = load_bundle(bundle)
-        settings = data_settings(opened, **flags)
-        if _is_file(output):
-            _check_single(input_, engine)
-            files = (Path(input_), Path(output))
-            summary = _predict_file(opened, files, backend, cache, top_k, settings, reporter)
-        else:
-            from longform.cli.predict_bulk import BulkRequest, run_bulk
-            from longform.scale.parts import PartLimits
-
-            limits = PartLimits(rows=part_rows, longest=max_characters)
-            request = BulkRequest(
-                source=input_,
-                output=output,
-                backend=backend,
-                settings=settings,
-                limits=limits,
-                top_k=top_k,
-                engine=engine.value,
-                address=address,
-                workers=workers,
-                resume=resume,
-                restart=restart,
-            )
-            summary = run_bulk(opened, request, reporter)
-        if as_json:
-            print_json(summary)
-        if summary.get("failed_files"):
-            raise typer.Exit(1)
+    if input_ is None or output is None:
+        asked = (texts or [sys.stdin.read()], text_pair)
+        _answer(
+            bundle, asked, (backend, cache), top_k, reporter, evidence=evidence, as_json=as_json
+        )
         return
+    columns = {"text_column": text_column, "text_pair_column": text_pair_column}
+    columns |= {"encoding": encoding, "encoding_errors": encoding_errors}
+    if is_file(output):
+        check_single(input_)
+        files = (Path(input_), Path(output))
+        summary = _predict_file(bundle, files, (backend, cache), top_k, columns, reporter)
+    else:
+        cut = {"rows": part_rows, "longest": max_characters}
+        job |= {"source": input_, "output": output, "backend": backend, "top_k": top_k}
+        summary = _predict_bulk(bundle, job | {"engine": engine.value}, cut, columns, reporter)
+    if as_json:
+        print_json(summary)
+    if summary.get("failed_files"):
+        raise typer.Exit(1)
+
+
+def _answer(
+    bundle: Path,
+    asked: tuple[list[str], str | None],
+    runtime: tuple[str, CacheSettings],
+    top_k: int | None,
+    reporter: Reporter,
+    *,
+    evidence: bool,
+    as_json: bool,
+) -> None:
+    from longform.bundle import load_bundle
+    from longform.types import Document
+
+    texts, text_pair = asked
+    backend, cache = runtime
     with open_predictor(load_bundle(bundle), backend, reporter, cache) as predictor:
-        given = texts or [sys.stdin.read()]
         documents = [
-            Document(str(number), text, text_pair=text_pair) for number, text in enumerate(given)
+            Document(str(number), text, text_pair=text_pair) for number, text in enumerate(texts)
         ]
         predictions = predictor.predict(documents, evidence=evidence)
     if as_json:
@@ -168,35 +159,39 @@ def predict(  # noqa: PLR0913 - one argument for each flag
         _print(prediction, top_k)
 
 
-def _is_file(output: str) -> bool:
-    """Tell whether answers go into one file; all else is a folder."""
-    return "://" not in output and Path(output).suffix.lower() in {".jsonl", ".csv"}
+def _predict_bulk(
+    bundle: Path,
+    job: dict[str, Any],
+    cut: dict[str, int],
+    columns: dict[str, str | None],
+    reporter: Reporter,
+) -> dict[str, Any]:
+    from longform.bundle import load_bundle
+    from longform.cli.predict_bulk import BulkRequest, run_bulk
+    from longform.scale.parts import PartLimits
 
-
-def _check_single(source: str, engine: EngineName) -> None:
-    from longform.errors import InputError
-
-    if engine is not EngineName.local or not Path(source).exists():
-        found = f"--engine {engine}" if engine is not EngineName.local else f"--input {source}"
-        raise InputError(
-            "One file of answers is written on this machine, from one file or folder of documents.",
-            found=found,
-            fix="Correct --input, or name a folder with --output.",
-        )
+    opened = load_bundle(bundle)
+    settings = data_settings(opened, **columns)
+    return run_bulk(
+        opened, BulkRequest(**job, settings=settings, limits=PartLimits(**cut)), reporter
+    )
 
 
 def _predict_file(
-    bundle: Bundle,
+    bundle: Path,
     files: tuple[Path, Path],
-    backend: str,
-    cache: CacheSettings,
+    runtime: tuple[str, CacheSettings],
     top_k: int | None,
-    settings: DataSettings,
+    columns: dict[str, str | None],
     reporter: Reporter,
 ) -> dict[str, Any]:
+    from longform.bundle import load_bundle
     from longform.inference.bulk import predict_file
 
-    with open_predictor(bundle, backend, reporter, cache) as predictor:
+    opened = load_bundle(bundle)
+    settings = data_settings(opened, **columns)
+    backend, cache = runtime
+    with open_predictor(opened, backend, reporter, cache) as predictor:
         summary = predict_file(predictor, *files, settings, top_k=top_k, reporter=reporter)
         known = predictor.cache_statistics
         if known is not None and known.hits:

@@ -110,13 +110,9 @@ def pretrain(  # noqa: PLR0913 - one argument for each flag
     }
     config = resolve_settings(PretrainingSettings, settings or [], set_ or [], flags)
     texts = Texts(data or [], validation, exclude or [])
+    target = required("Pretraining", output, "--output", "the folder of the encoder")
     summary = run_pretraining(
-        config,
-        texts,
-        required("Pretraining", output, "--output", "the folder of the encoder"),
-        ConsoleReporter(),
-        overwrite=overwrite,
-        restart=restart,
+        config, texts, target, ConsoleReporter(), overwrite=overwrite, restart=restart
     )
     if as_json:
         print_json(summary)
