@@ -69,6 +69,7 @@ def test_each_row_has_an_answer_or_a_reason(scored, folder, bundle, tmp_path):
     places = {(row["file"], row["row"]) for row in (*answers, *errors)}
     assert len(places) == 94
     assert [row["row"] for row in errors] == [21, 22, 23, 24]
+    assert [row["id"] for row in errors] == ["empty", "number", "absent", "long"]
     assert "text is empty" in errors[0]["reason"]
     assert "--max-characters" in errors[3]["reason"]
     # The same answers as the command that writes one file.

@@ -21,7 +21,7 @@ from longform.data.files.reading import (
     describe_skipped,
 )
 from longform.data.files.row_checks import RowChecks
-from longform.data.files.rows import DocumentBuilder
+from longform.data.files.rows import DocumentBuilder, document_id
 from longform.data.files.sources import Source, open_source
 from longform.data.files.tables import Row, Table
 from longform.data.label_spelling import normalize_labels
@@ -112,8 +112,9 @@ class _TableReader:
             try:
                 document = self._builder.build(row)
             except UnusableRowError as fault:
-                self._skipped.append(SkippedRow(row.number, str(fault), row.name))
-                yield row.number, self._skipped[-1]
+                skipped = SkippedRow(row.number, str(fault), row.name, document_id(row))
+                self._skipped.append(skipped)
+                yield row.number, skipped
                 continue
             checks.see(row.number, document)
             yield row.number, document

@@ -138,7 +138,7 @@ def read_parts(
                 yield part
             part = Part(PartName(file, part.name.number + 1))
         if not isinstance(outcome, Document):
-            part.errors.append(RowError(row, outcome.name or str(row), outcome.reason))
+            part.errors.append(RowError(row, outcome.name or outcome.id, outcome.reason))
         else:
             part.add(row, outcome, limits.longest, keep=part.name.number not in finished)
     part.is_last = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from longform.config import ProblemType
@@ -14,11 +14,19 @@ _ROWS_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A row that did not become a document. `row` and `name` are as in `Row`."""
+    """A row that did not become a document.
+
+    Attributes:
+        row: Its number, as in `Row`.
+        reason: Why.
+        name: As in `Row`.
+        id: What it names itself, or its number.
+    """
 
     row: int
     reason: str
     name: str | None = None
+    id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,10 +60,8 @@ class DocumentBuilder:
         if columns.label is not None:
             place = f"{self._found_in}, row {row.number}"
             label, labels = self.labels.read(values.get(columns.label), place)
-        identity = values.get(ID_COLUMN)
-        known = isinstance(identity, str | int) and str(identity).strip()
         document = Document(
-            str(identity) if known else str(row.number),
+            document_id(row),
             text,
             label,
             labels,
@@ -102,6 +100,13 @@ class DocumentBuilder:
         else:
             self._changes["rows with lone surrogates, each replaced by U+FFFD"] += 1
         return replace(document, **changed)
+
+
+def document_id(row: Row) -> str:
+    """Return what a row names itself, or its number."""
+    identity = row.values.get(ID_COLUMN)
+    is_known = isinstance(identity, str | int) and str(identity).strip()
+    return str(identity) if is_known else str(row.number)
 
 
 def _has_surrogates(text: str) -> bool:
