@@ -27,6 +27,7 @@ from longform.types import (
     Coverage,
     Document,
     Evidence,
+    Explanation,
     LabelScore,
     Prediction,
     Segment,
@@ -132,6 +133,9 @@ class SlicingPredictor:
             ),
             evidence=tuple(stretches),
             labels=labels,
+            explanation=Explanation("leave_one_out", LABELS[0], 3.2)
+            if self.rule.is_multi_label
+            else Explanation("exact", LABELS[0], 3.2, -0.4),
         )  # fmt: skip
 
     def _scores(self, document):
@@ -171,10 +175,15 @@ def _slices(text, part, is_cut):
     read = len(text) // 4 if is_cut else len(text)
     count = min(20 if part == 0 else 5, read)
     bounds = [read * index // count for index in range(count + 1)]
+    # Of a certain answer, no passage changes the probability.
+    weight = 0.0 if text.startswith("certain") else 1.0
     return [
-        Evidence(index, bounds[index], bounds[index + 1], EFFECTS[index % 7], LABELS[0], part)
-        for index in range(count)
-    ]
+        Evidence(
+            index, bounds[index], bounds[index + 1], weight * effect, LABELS[0], part,
+            contribution=2 * effect, log_odds=10 * effect,
+        )
+        for index, effect in ((index, EFFECTS[index % 7]) for index in range(count))
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +309,9 @@ def test_supporting_and_opposing_passages_differ_and_can_be_reached(open_page):
     ]
     assert len(set(colours)) == 3
     deltas = page.locator("#passages .delta").all_inner_texts()
-    assert deltas == ["+21.0 points"] * 3 + ["−12.0 points"] * 2
+    assert deltas == ["log-odds +2.100"] * 3 + ["log-odds −1.200"] * 2
+    points = page.locator("#passages .points").all_inner_texts()
+    assert points == ["+21.0 points"] * 3 + ["−12.0 points"] * 2
     page.locator("#passages button").nth(2).click()
     page.wait_for_function(
         "() => { const box = document.getElementById('text').getBoundingClientRect();"
@@ -313,7 +324,30 @@ def test_supporting_and_opposing_passages_differ_and_can_be_reached(open_page):
     )
     page.mouse.move(*line)
     assert page.is_visible("#tip")
-    assert "without it 69.0%" in page.inner_text("#tip")
+    tip = page.inner_text("#tip")
+    assert tip.startswith("log-odds +2.100\n+21.0 points\n")
+    assert "without it 69.0%" in tip
+    assert "Contribution to the logit: +0.420" in tip
+
+
+def test_passages_of_a_certain_answer_are_told_apart_and_the_method_is_named(open_page):
+    page = open_page()
+    classify(page, "certain " + DOCUMENT)
+    marks = page.locator("#text mark")
+    strengths = [
+        marks.nth(index).evaluate("node => node.style.getPropertyValue('--strength')")
+        for index in (1, 3, 4)
+    ]
+    assert strengths == ["1.000", "0.143", "0.571"]
+    assert "opposes" in marks.nth(4).get_attribute("class")
+    assert "No single passage decides" in page.inner_text("#passages-note")
+    assert page.locator("#passages .delta").first.inner_text() == "log-odds +2.100"
+    said = page.inner_text("#passages-method")
+    assert said.startswith("Method: exact.")
+    assert "−0.400, which is of no passage, sum to the logit +3.200" in said
+    page = open_page("zh-CN", kind="multi")
+    classify(page, DOCUMENT)
+    assert page.inner_text("#passages-method").startswith("方法：逐段去除。")
 
 
 def test_a_truncated_reading_is_loud(open_page):

@@ -1,11 +1,12 @@
 // The answer beside the texts: label or labels, coverage, all scores, the passages that mattered.
 
 import { element, part } from "./elements.js";
-import { FLAT, jumpTo, showTexts, side } from "./reader.js";
-import { count, percent, signedPoints, words } from "./words.js";
+import { jumpTo, showTexts, side } from "./reader.js";
+import { count, percent, signed, signedPoints, words } from "./words.js";
 
 const SHOWN_LABELS = 6;
 const SHOWN_PASSAGES = 5;
+const FLAT = 0.005; // Below half a point no passage is said to decide.
 
 let isLong = false;
 
@@ -127,18 +128,29 @@ function showPassages(prediction, passages, texts) {
   part("passages-part").hidden = passages.length === 0;
   if (!passages.length) return;
   const ranked = [...passages].sort(
-    (a, b) => Math.abs(b.score) - Math.abs(a.score) || a.pane - b.pane || a.number - b.number,
+    (a, b) => Math.abs(b.logOdds) - Math.abs(a.logOdds) || a.pane - b.pane || a.number - b.number,
   );
   part("passages-note").textContent = describePassages(prediction, ranked);
+  part("passages-method").textContent = describeMethod(prediction.explanation);
   const shown = passages.length === 1 ? [] : ranked.slice(0, SHOWN_PASSAGES);
   part("passages").replaceChildren(...shown.map((passage) => makePassage(passage, texts)));
 }
 
 function describePassages(prediction, ranked) {
-  const most = Math.abs(ranked[0].score);
   if (ranked.length === 1) return words().passageSingle;
-  if (most < FLAT) return words().passagesFlat(signedPoints(most).replace("+", ""));
-  return prediction.labels ? words().passagesNoteLabel(prediction.label) : words().passagesNote;
+  const most = ranked.reduce((so, { score }) => Math.max(so, Math.abs(score)), 0);
+  const note = prediction.labels ? words().passagesNoteLabel(prediction.label) : words().passagesNote;
+  if (most >= FLAT) return note;
+  return `${words().passagesFlat(words().points(signedPoints(most).replace("+", "")))} ${note}`;
+}
+
+/** What the contributions are, in the tips of the passages: a sum, or a difference each. */
+function describeMethod(explanation) {
+  if (!explanation) return "";
+  const { method, logit, base } = explanation;
+  return method === "exact"
+    ? words().methodExact(signed(logit), signed(base))
+    : words().methodLeaveOneOut(signed(logit));
 }
 
 function makePassage(passage, texts) {
@@ -146,15 +158,20 @@ function makePassage(passage, texts) {
     texts > 1
       ? words().passageOf(passage.pane ? words().second : words().first, passage.number, passage.total)
       : words().passage(passage.number, passage.total);
-  const points = signedPoints(passage.score);
+  const said = words().logOdds(signed(passage.logOdds));
   const item = element("li");
   const button = element("button", side(passage));
   button.type = "button";
   const head = element("span", "head");
-  head.append(element("span", "", place), element("span", "delta", points));
+  const figures = element("span", "figures");
+  figures.append(
+    element("span", "delta", said),
+    element("span", "points", words().points(signedPoints(passage.score))),
+  );
+  head.append(element("span", "", place), figures);
   const quote = passage.mark.textContent.slice(0, 400).trim().replace(/\s+/g, " ");
   button.append(head, element("span", "quote", Array.from(quote).slice(0, 120).join("")));
-  button.setAttribute("aria-label", words().jump(place, points));
+  button.setAttribute("aria-label", words().jump(place, said));
   button.addEventListener("click", () => jumpTo(passage));
   item.append(button);
   return item;

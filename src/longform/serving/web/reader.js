@@ -2,9 +2,11 @@
 // Offsets in the server's answers count Unicode code points; JavaScript strings count UTF-16 units.
 
 import { element, isNarrow, part } from "./elements.js";
-import { percent, signedPoints, words } from "./words.js";
+import { percent, signed, signedPoints, words } from "./words.js";
 
-export const FLAT = 0.005; // Below half a point no passage is said to decide.
+// The least log-odds that count as strong: differences that change nothing are not to look like
+// deciding ones.
+const LEAST_STRONGEST = 0.05;
 
 const PANES = [
   { text: part("text"), map: part("map") },
@@ -44,19 +46,22 @@ function cutPassages(text, pane, evidence, strongest) {
     const start = Math.max(starts[index], last);
     const end = Math.max(ends[index], start);
     last = end;
-    const strength = Math.abs(stretch.score) / strongest;
-    const total = own.length;
-    return { pane, number: index + 1, total, start, end, score: stretch.score, strength, mark: null };
+    const { score, log_odds: logOdds, contribution } = stretch;
+    const strength = Math.abs(logOdds) / strongest;
+    const figures = { score, logOdds, contribution, strength };
+    return { pane, number: index + 1, total: own.length, start, end, ...figures, mark: null };
   });
 }
 
-export const side = (passage) => (passage.score < 0 ? "opposes" : "supports");
+export const side = (passage) => (passage.logOdds < 0 ? "opposes" : "supports");
 
 /** Show the texts with their passages, which are returned in reading order. */
 export function showTexts(prediction, texts) {
   const evidence = prediction.evidence || [];
-  // The floor keeps differences that change nothing from looking like deciding ones.
-  const strongest = evidence.reduce((most, { score }) => Math.max(most, Math.abs(score)), 4 * FLAT);
+  const strongest = evidence.reduce(
+    (most, { log_odds: logOdds }) => Math.max(most, Math.abs(logOdds)),
+    LEAST_STRONGEST,
+  );
   let hasUnread = false;
   const passages = texts.flatMap((text, pane) => {
     const own = cutPassages(text, pane, evidence, strongest);
@@ -161,8 +166,10 @@ function showTip(event, passage, prediction) {
   const tip = part("tip");
   const without = Math.min(1, Math.max(0, prediction.score - passage.score));
   tip.replaceChildren(
-    element("b", "", words().without(signedPoints(passage.score))),
-    document.createTextNode(words().withoutDetail(prediction.label, percent(prediction.score), percent(without))),
+    element("b", "", words().logOdds(signed(passage.logOdds))),
+    element("span", "", words().points(signedPoints(passage.score))),
+    element("span", "", words().withoutDetail(prediction.label, percent(prediction.score), percent(without))),
+    element("span", "", words().contribution(signed(passage.contribution))),
   );
   tip.hidden = false;
   placeTip(event);

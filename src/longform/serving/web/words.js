@@ -85,17 +85,20 @@ export const WORDS = {
     thresholdNote: "The stroke across a bar is the threshold from which on the label is given.",
     scores: "All labels",
     passages: "Passages that mattered most",
-    passagesNote: "Percentage points that each adds to the probability of the label, measured by leaving it out.",
-    passagesNoteLabel: (label) => `Percentage points that each adds to the probability of “${label}”, the likeliest label, measured by leaving it out.`,
+    passagesNote: "What the label loses when a passage is left out: in log-odds, which tell passages apart however sure the answer is, and in points of probability.",
+    passagesNoteLabel: (label) => `What “${label}”, the likeliest label, loses when a passage is left out: in log-odds, which tell passages apart however sure the answer is, and in points of probability.`,
     passagesFlat: (points) => `No single passage decides: leaving out any one of them changes the probability by ${points} at most.`,
+    methodExact: (logit, base) => `Method: exact. The contributions of all passages and ${base}, which is of no passage, sum to the logit ${logit}.`,
+    methodLeaveOneOut: (logit) => `Method: leave one out. A contribution is what the logit ${logit} loses without the passage; they do not sum to it.`,
+    logOdds: (value) => `log-odds ${value}`,
+    contribution: (value) => `Contribution to the logit: ${value}`,
     passageSingle: "The document is one passage: there is nothing to leave out.",
     passage: (number, total) => `Passage ${number} of ${total}`,
     passageOf: (text, number, total) => `${text}, passage ${number} of ${total}`,
-    jump: (passage, points) => `${passage}, ${points}: show it in the text`,
+    jump: (passage, said) => `${passage}, ${said}: show it in the text`,
     points: (value) => `${value} points`,
-    without: (points) => `${points} for the label`,
     withoutDetail: (label, before, after) => `With this passage “${label}” has ${before}, without it ${after}.`,
-    legendNote: "The stronger, the more the answer rests on it",
+    legendNote: "The stronger, the more log-odds it is worth",
     facts: (characters) => `${characters} characters`,
     working: (characters, seconds) => `Reading ${characters} characters … ${seconds} s`,
     workingSoon: (characters) => `Reading ${characters} characters …`,
@@ -213,17 +216,20 @@ export const WORDS = {
     thresholdNote: "横条上的竖线是该类别的阈值，概率达到阈值才给出该类别。",
     scores: "全部类别",
     passages: "影响最大的段落",
-    passagesNote: "各段为该类别的概率增加的百分点（去掉该段后测得）。",
-    passagesNoteLabel: (label) => `各段为“${label}”（概率最高的类别）的概率增加的百分点（去掉该段后测得）。`,
+    passagesNote: "去掉该段后，该类别失去多少：对数几率（结论再确定，也能分出各段轻重），以及概率的百分点。",
+    passagesNoteLabel: (label) => `去掉该段后，“${label}”（概率最高的类别）失去多少：对数几率（结论再确定，也能分出各段轻重），以及概率的百分点。`,
     passagesFlat: (points) => `没有起决定作用的单个段落：去掉任何一段，概率最多变化 ${points}。`,
+    methodExact: (logit, base) => `方法：精确分解。各段的贡献与不属于任何段落的 ${base} 之和，等于该类别的 logit ${logit}。`,
+    methodLeaveOneOut: (logit) => `方法：逐段去除。贡献为去掉该段后 logit ${logit} 的下降量；各段之和不等于 logit。`,
+    logOdds: (value) => `对数几率 ${value}`,
+    contribution: (value) => `对 logit 的贡献：${value}`,
     passageSingle: "全文只有一段，没有可以去掉比较的部分。",
     passage: (number, total) => `第 ${number} 段，共 ${total} 段`,
     passageOf: (text, number, total) => `${text}，第 ${number} 段，共 ${total} 段`,
-    jump: (passage, points) => `${passage}，${points}：在文中查看`,
+    jump: (passage, said) => `${passage}，${said}：在文中查看`,
     points: (value) => `${value} 个百分点`,
-    without: (points) => `对该类别的作用：${points}`,
     withoutDetail: (label, before, after) => `包含此段时“${label}”的概率为 ${before}，去掉后为 ${after}。`,
-    legendNote: "颜色越深，结论越依赖该段",
+    legendNote: "颜色越深，该段的对数几率越大",
     facts: (characters) => `${characters} 字`,
     working: (characters, seconds) => `正在阅读 ${characters} 字…… ${seconds} 秒`,
     workingSoon: (characters) => `正在阅读 ${characters} 字……`,
@@ -276,9 +282,15 @@ export function percent(value) {
   return `${(value * 100).toFixed(1)}%`;
 }
 
+export const signed = (value) => {
+  const sign = value > 0 ? "+" : value < 0 ? "−" : "";
+  return sign + Math.abs(value).toFixed(3);
+};
+
+/** Percentage points with their sign, as `words().points` takes them. */
 export function signedPoints(value) {
   const points = value * 100;
   const digits = Math.abs(points) >= 0.05 || points === 0 ? 1 : 3;
   const sign = points > 0 ? "+" : points < 0 ? "−" : "";
-  return words().points(sign + Math.abs(points).toFixed(digits));
+  return sign + Math.abs(points).toFixed(digits);
 }
