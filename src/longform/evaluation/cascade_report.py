@@ -12,10 +12,10 @@ from longform.evaluation.charts import percent
 from longform.evaluation.markup import Child, element, svg
 from longform.evaluation.page import card, page_footer, page_header, significant, write_page
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 520, 250, 58, 14, 12
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 520, 250, 58, 22, 12
 _LOSSES = {
-    "disagreement": "answered early and otherwise than by the last stage",
-    "harm": "answered early and wrongly where the last stage is right",
+    "disagreement": "answered early, unlike the last stage",
+    "harm": "wrong early, where the last stage is right",
 }
 
 

@@ -16,6 +16,8 @@ from longform.types import Evidence, Prediction, TokenContribution
 SHADES = 4
 """Strengths that are told apart by colour."""
 _LEAST_LOG_ODDS = 0.05
+_SHOWN_TOKENS = 0.1
+"""The share of tokens that are underlined: where all are, none stands out."""
 _METHODS = {
     "exact": "The model adds up: contributions and {base:+.3f}, which is of no passage, sum to "
     "the logit {logit:.3f}.",
@@ -70,7 +72,12 @@ def _show(item: ExplainedDocument) -> Element:
         _strongest(item),
         None
         if item.split is None
-        else element("p", f"Underlined tokens: {describe_tokens(item.split)}.", class_="note"),
+        else element(
+            "p",
+            "Underlined: the tenth of the tokens that counts most, by "
+            f"{describe_tokens(item.split)}.",
+            class_="note",
+        ),
         _attention(item),
         *(element("div", *_marked(item, part), class_="explained", dir="auto") for part in texts),
     )
@@ -93,10 +100,7 @@ def _strongest(item: ExplainedDocument) -> Element | None:
         return None
     heading = element(
         "tr",
-        *(
-            element("th", name)
-            for name in ("characters", "points of probability", "log-odds", "contribution")
-        ),
+        *(element("th", name) for name in ("characters", "points", "log-odds", "contribution")),
     )
     rows = [
         element(
@@ -108,7 +112,7 @@ def _strongest(item: ExplainedDocument) -> Element | None:
         )
         for part in ranked
     ]
-    return element("table", element("thead", heading), element("tbody", *rows))
+    return element("table", element("thead", heading), element("tbody", *rows), class_="figures")
 
 
 def _attention(item: ExplainedDocument) -> Element | None:
@@ -138,6 +142,7 @@ def _attention(item: ExplainedDocument) -> Element | None:
             "table",
             element("thead", element("tr", *(element("th", name) for name in names))),
             element("tbody", *rows),
+            class_="figures",
         ),
     )
 
@@ -186,14 +191,14 @@ def _strong_tokens(
     inside: Sequence[TokenContribution],
     tokens: Sequence[TokenContribution],
 ) -> Iterator[Child]:
-    strongest = max((abs(token.contribution) for token in tokens), default=0.0)
+    ranked = sorted((abs(token.contribution) for token in tokens), reverse=True)
+    least = ranked[int(_SHOWN_TOKENS * len(ranked))] if ranked else 0.0
     last = start
     for token in inside:
-        level = shade(token.contribution, strongest)
-        if not level or token.start < last:
+        if abs(token.contribution) < max(least, 1e-12) or token.start < last:
             continue
         yield text[last : token.start]
-        side = "for" if level > 0 else "against"
+        side = "for" if token.contribution > 0 else "against"
         yield element(
             "b",
             text[token.start : token.end],

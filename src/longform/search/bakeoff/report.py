@@ -85,7 +85,7 @@ def _show_front(result: BakeoffResult) -> Element:
         "nothing beats them in both."
     )
     drawing = draw_front(result.rows, result.metric, result.reference)
-    return card("Quality against cost", told, drawing)
+    return card("Quality against cost", told, element("div", drawing, class_="sheet"))
 
 
 def _show_table(result: BakeoffResult) -> Element:
@@ -110,16 +110,14 @@ def _show_table(result: BakeoffResult) -> Element:
         "table",
         element("thead", element("tr", *titles)),
         element("tbody", *(_row(row, result) for row in result.rows)),
-        class_="wide",
+        class_="contenders",
     )
     return card("Contenders", told, element("div", table, class_="sheet scroll"))
 
 
 def _row(row: Row, result: BakeoffResult) -> Element:
     mark = element("span", "chosen", class_="mark") if row.name == result.chosen else None
-    name = element(
-        "th", row.name, mark, element("div", row.reason, class_="note"), scope="row", class_="word"
-    )
+    name = element("th", row.name, mark, element("div", row.reason, class_="note"), scope="row")
     if not row.splits:
         return element(
             "tr", name, element("td", row.out or "not reached", colspan=8, class_="note")
