@@ -251,17 +251,25 @@ class TokenSplit:
         logit: What is split, before the temperature. Of a binary model with one logit, that of
             the label against the other.
         base: What is of no token: the bias, or the logit of a text without content.
+        steps: Points at which gradients were taken; None of a sum that is exact.
     """
 
     method: TokenMethod
     tokens: tuple[TokenContribution, ...]
     logit: float
     base: float
+    steps: int | None = None
 
     @property
     def gap(self) -> float:
         """What tokens and base fail to explain of the logit: the error of the method."""
         return self.logit - self.base - sum(token.contribution for token in self.tokens)
+
+    @property
+    def gap_share(self) -> float:
+        """The size of the gap as a share of what tokens are to explain, `logit` less `base`."""
+        whole = abs(self.logit - self.base)
+        return abs(self.gap) / whole if whole else 0.0
 
 
 EvidenceMethod = Literal["exact", "leave_one_out"]

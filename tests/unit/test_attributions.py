@@ -86,7 +86,7 @@ def test_two_passes_give_the_gradient_of_the_whole_document_in_one(aggregator):
     model = build("bert", aggregator)
     batches, positions = document()
     direction = torch.tensor([1.0, 0.0, 0.0])
-    found = TokenAttributor(model, steps=1)(batches, positions, direction)
+    found = TokenAttributor(model, steps=1, most_steps=1)(batches, positions, direction)
 
     # One graph over the document, at the only point of one step, which is half way.
     table = model.encoder.model.get_input_embeddings()
@@ -204,3 +204,18 @@ def test_the_first_label_of_one_logit_is_told_against_the_other():
     assert direction_of(0, 2, one_logit=True).tolist() == [1.0, -1.0]
     assert direction_of(1, 2, one_logit=True).tolist() == [-1.0, 1.0]
     assert direction_of(1, 3, one_logit=False).tolist() == [0.0, 1.0, 0.0]
+
+
+def test_points_are_doubled_until_the_terms_miss_little():
+    model = build("bag")
+    batches, positions = document()
+    direction = torch.tensor([0.0, 1.0, 0.0])
+    coarse = TokenAttributor(model, steps=1, most_steps=1)(batches, positions, direction)
+    refined = TokenAttributor(model, steps=1)(batches, positions, direction)
+    assert not coarse.is_close
+    assert coarse.steps == 1
+    assert refined.is_close
+    assert refined.steps in {2, 4, 8, 16, 32, 64}
+    again = TokenAttributor(model, steps=refined.steps)(batches, positions, direction)
+    assert again.steps == refined.steps
+    assert torch.equal(again.tokens[0], refined.tokens[0])

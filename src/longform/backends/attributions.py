@@ -41,11 +41,13 @@ class TokenTerms:
         terms: float64 `[n, tokens]` of each batch.
         logit: Of the document.
         base: Of a document without content.
+        steps: Points at which the gradient was taken.
     """
 
     terms: list[NDArray[np.float64]]
     logit: float
     base: float
+    steps: int
 
 
 class TorchAttributions:
@@ -90,7 +92,8 @@ class TorchAttributions:
             for item in batches
         ]
         found = self._attributor(read, self._tensor(positions), self._tensor(direction))
-        return TokenTerms([terms.numpy() for terms in found.tokens], found.logit, found.base)
+        terms = [terms.numpy() for terms in found.tokens]
+        return TokenTerms(terms, found.logit, found.base, found.steps)
 
     def attention(self, vectors: Floats, positions: Floats) -> Floats | None:
         """Return the weights of the aggregator `attention`, float32 `[segments, heads]`.

@@ -13,6 +13,8 @@ from longform.inference.predictor import Predictor
 from longform.inference.scorer import Reading
 from longform.types import Document, Prediction, TokenSplit
 
+_ROUGH_SHARE = 0.05
+"""A gap from which on people are warned."""
 ATTENTION_NOTE = "weights of attention, not contributions"
 
 
@@ -77,6 +79,7 @@ class ExplainedDocument:
             content["token_logit"] = self.split.logit
             content["token_base"] = self.split.base
             content["token_gap"] = self.split.gap
+            content["token_steps"] = self.split.steps
         if self.attention is not None:
             content["attention"] = {
                 "note": ATTENTION_NOTE,
@@ -133,8 +136,16 @@ def describe_tokens(split: TokenSplit) -> str:
         "integrated_gradients_and_exact": "integrated gradients, and the exact terms of the "
         "linear model beneath",
     }[split.method]
-    told = f"{method}: logit {split.logit:.3f}, of which {split.base:+.3f} is of no token"
-    return told if split.method == "exact" else f"{told} and {split.gap:+.3f} is left unexplained"
+    told = f"{split.logit:.3f}, of which {split.base:+.3f} is of no token"
+    if split.method == "exact":
+        return f"{method}: logit {told}"
+    told = (
+        f"{method} at {split.steps} points: logit {told} and {split.gap:+.3f} "
+        f"({100 * split.gap_share:.1f} % of what tokens are to explain) is left unexplained"
+    )
+    if split.gap_share <= _ROUGH_SHARE:
+        return told
+    return f"{told}: take the tokens' figures as an order, not as amounts"
 
 
 def _split(predictor: Predictor, document: Document, reading: Reading, label: str) -> TokenSplit:

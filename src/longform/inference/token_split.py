@@ -101,7 +101,7 @@ def split_neural(
             for (start, end), value in zip(spans[row].tolist(), own[mask].tolist(), strict=True):
                 key = (part, start, end)
                 terms[key] = terms.get(key, 0.0) + value
-    return TokenSplit("integrated_gradients", in_order(terms), found.logit, found.base)
+    return TokenSplit("integrated_gradients", in_order(terms), found.logit, found.base, found.steps)
 
 
 def add_exact(split: TokenSplit, beneath: TokenSplit) -> TokenSplit:
@@ -130,6 +130,7 @@ def add_exact(split: TokenSplit, beneath: TokenSplit) -> TokenSplit:
         in_order(terms),
         split.logit + beneath.logit,
         split.base + beneath.base,
+        split.steps,
     )
 
 

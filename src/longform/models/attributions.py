@@ -29,7 +29,13 @@ from longform.models.pretrained import PretrainedEncoder
 from longform.models.static import StaticEncoder
 
 STEPS = 8
-"""Points at which the gradient is taken."""
+"""Points at which the gradient is taken at first."""
+MOST_STEPS = 64
+"""Points at which it is taken at last: they are doubled until the gap is small."""
+GAP_SHARE = 0.05
+"""What the terms may miss, as a share of what they are to sum to."""
+_LEAST_GAP = 0.01
+"""Logits that are no gap: of a document that is worth nothing, every share is large."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,11 +64,20 @@ class Attributions:
         tokens: float64 `[n, tokens]` of each batch, zeros for what is not of the text.
         logit: Of the document.
         base: Logit of the baseline.
+        steps: Points at which the gradient was taken.
     """
 
     tokens: list[Tensor]
     logit: float
     base: float
+    steps: int
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the terms miss no more than `GAP_SHARE` of what they are to sum to."""
+        whole = self.logit - self.base
+        gap = whole - sum(float(terms.sum()) for terms in self.tokens)
+        return abs(gap) <= max(GAP_SHARE * abs(whole), _LEAST_GAP)
 
 
 @dataclass(slots=True, eq=False)
@@ -82,16 +97,21 @@ class TokenAttributor:
     Args:
         model: In evaluation mode. Its parameters take no gradients from here on.
         baseline_id: The token whose embedding stands for nothing; None takes zeros.
-        steps: Points at which the gradient is taken, at least 1.
+        steps: Points at which the gradient is taken at first, at least 1.
+        most_steps: Points at which it is taken at last, doubled while the terms miss too much.
     """
 
     def __init__(
-        self, model: LongTextClassifier, baseline_id: int | None = None, steps: int = STEPS
+        self,
+        model: LongTextClassifier,
+        baseline_id: int | None = None,
+        steps: int = STEPS,
+        most_steps: int = MOST_STEPS,
     ) -> None:
         self._model = model.requires_grad_(False)
         self._tables = list(_tables(model, baseline_id))
-        points, weights = np.polynomial.legendre.leggauss(steps)
-        self._points = list(zip((points + 1) / 2, weights / 2, strict=True))
+        self._steps = steps
+        self._most_steps = most_steps
 
     def __call__(
         self, batches: Sequence[TokenBatch], positions: Tensor, direction: Tensor
@@ -109,20 +129,37 @@ class TokenAttributor:
             logits = self._model.head(vectors.unsqueeze(0), mask, positions.unsqueeze(0))
             return (logits[0] * direction).sum()
 
-        found = [torch.zeros(item.text_mask.shape, dtype=torch.float64) for item in batches]
         # Recurrent layers of cuDNN have gradients in training mode only.
         with torch.backends.cudnn.flags(enabled=False), self._own_tables():
-            for share, weight in self._points:
-                vectors = self._encode(batches, len(positions), share).requires_grad_()
-                (gradient,) = torch.autograd.grad(read(vectors), vectors)
-                for batch, total in zip(batches, found, strict=True):
-                    total += weight * self._pull_back(batch, gradient[batch.rows], share)
             with torch.no_grad():
                 logit, base = (
                     float(read(self._encode(batches, len(positions), share)))
                     for share in (1.0, 0.0)
                 )
-        return Attributions(found, logit, base)
+            steps = self._steps
+            while True:
+                tokens = self._integrate(batches, len(positions), read, steps)
+                found = Attributions(tokens, logit, base, steps)
+                if found.is_close or 2 * steps > self._most_steps:
+                    return found
+                steps *= 2
+
+    def _integrate(
+        self,
+        batches: Sequence[TokenBatch],
+        segments: int,
+        read: Callable[[Tensor], Tensor],
+        steps: int,
+    ) -> list[Tensor]:
+        """Return the terms of each batch by the rule of Gauss and Legendre, `[n, tokens]`."""
+        found = [torch.zeros(item.text_mask.shape, dtype=torch.float64) for item in batches]
+        points, weights = np.polynomial.legendre.leggauss(steps)
+        for share, weight in zip((points + 1) / 2, weights / 2, strict=True):
+            vectors = self._encode(batches, segments, share).requires_grad_()
+            (gradient,) = torch.autograd.grad(read(vectors), vectors)
+            for batch, total in zip(batches, found, strict=True):
+                total += weight * self._pull_back(batch, gradient[batch.rows], share)
+        return found
 
     def _encode(self, batches: Sequence[TokenBatch], segments: int, share: float) -> Tensor:
         """Return the segments' vectors, float `[segments, width]`, at a share of the way."""
