@@ -14,7 +14,7 @@ from longform.inference.scorer import Reading
 from longform.types import Document, Prediction, TokenSplit
 
 _ROUGH_SHARE = 0.05
-"""A gap from which on people are warned."""
+"""A gap from which on people are warned: the one at which points are doubled no more."""
 ATTENTION_NOTE = "weights of attention, not contributions"
 
 

@@ -30,8 +30,8 @@ from longform.models.static import StaticEncoder
 
 STEPS = 8
 """Points at which the gradient is taken at first."""
-MOST_STEPS = 64
-"""Points at which it is taken at last: they are doubled until the gap is small."""
+MOST_STEPS = 32
+"""Points at which it is taken at last, 56 in all: they are doubled until the gap is small."""
 GAP_SHARE = 0.05
 """What the terms may miss, as a share of what they are to sum to."""
 _LEAST_GAP = 0.01
