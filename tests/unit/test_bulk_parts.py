@@ -159,3 +159,20 @@ def test_a_cluster_is_filled_by_what_each_worker_needs():
     assert plan_cluster(gpus, 8, None, "gpu") == RayPlan(4, 1, gpus=1, segmenters=12)
     npus = [NODE(8, 0, 8)]
     assert plan_cluster(npus, 8, None, "npu") == RayPlan(8, 1, npus=1, segmenters=1)
+
+
+def test_without_an_address_no_cluster_of_others_is_joined(monkeypatch):
+    ray = pytest.importorskip("ray")
+    from longform.errors import LongformError
+    from longform.scale.cluster import connected
+
+    asked = []
+
+    def start(**options):
+        asked.append(options["address"])
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", start)
+    with pytest.raises(LongformError, match="timed out"), connected(None, "a test"):
+        pass
+    assert asked == ["local"]

@@ -62,8 +62,9 @@ def connected(address: str | None, purpose: str) -> Iterator[list[ClusterNode]]:
         options |= {"num_cpus": granted_threads(), "include_dashboard": False}
     try:
         with _without_native_greetings():
-            ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+            # Without an address Ray would look for a cluster that others run on this machine.
+            ray.init(address=address or "local", **options)
+    except Exception as error:  # Ray raises bare ones when it cannot start in time.
         raise _unreachable(address, error) from error
     try:
         # Ray tells of lost machines on standard output, which is for what was asked for.
