@@ -44,7 +44,8 @@ class Assumptions:
         network_rate: Bytes a second of a machine: 25 Gbit/s.
         storage_rate: Bytes a second of storage in all.
         reading_rate: Bytes of text a second of a reader: `data.json`, jsonl, the median.
-        driver_seconds: Of a part: the bound that was measured, see `--driver-seconds`.
+        driver_seconds: Of a part: not measured. Ray's driver was seen to start 115 tasks a second
+            (ray-project/ray issue 17970), and a part is about two; `scale_driver.py` measures it.
         readers: Files that the Ray engine reads at once (`_FILES_AT_ONCE`).
         opening_seconds: Until a worker is ready.
         slow_share: Of machines, in the second scenario.
@@ -138,8 +139,7 @@ def loads(record: dict[str, Any], told: Assumptions) -> list[Load]:
     A light model has a worker for each thread; a transformer one worker a machine with all its
     threads, whose first stage, where it has one, keeps to a single thread.
     """
-    by_name = {item["name"].partition(":")[0].partition(",")[0]: item for item in record["cpu"]}
-    linear, cascade, full = (by_name[name] for name in ("linear", "cascade", "full"))
+    linear, cascade, full, _ = record["cpu"]
     device = record["devices"][0]
 
     def shared(item: dict[str, Any]) -> float:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-_WIDTH, _HEIGHT = 820, 470
-_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 225, 46, 60
+_WIDTH, _HEIGHT = 930, 470
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 335, 46, 60
 _COLOURS = ("#1b6ca8", "#c2571a", "#2e7d4f", "#7b4fa3")
 
 
@@ -86,7 +86,7 @@ def _draw(
     told = (
         "bound by workers throughout"
         if last[2] == "workers"
-        else f"bound by its {last[2]} from {changed[0]:,}"
+        else f"bound by the {last[2]} from {changed[0]:,} machines"
     )
     at = max(places[-1][1], above + 34) if above > _TOP else places[-1][1]
     x = _WIDTH - _RIGHT + 10
