@@ -15,6 +15,7 @@ EXTRA_OF_LIBRARY = {
     "datasketch": "doctor",
     "docx": "documents",
     "fastapi": "serve",
+    "fsspec": "train",
     "ftfy": "doctor",
     "google.protobuf": "data",
     "google_crc32c": "data",

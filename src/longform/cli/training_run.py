@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from longform.export.encoders import EncoderExports
     from longform.export.parity import ParityRecord
     from longform.reporting import Reporter
+    from longform.training.claiming import ClaimedRun
     from longform.training.fit import TrainedModel
     from longform.training.lessons import Distillation
 
-_NO_PART_OF_A_RUN = {"data", "validation", "output_dir", "parity_documents"}
+_NO_PART_OF_A_RUN = {"data", "validation", "output_dir", "parity_documents", "checkpoint_storage"}
 
 
 def run_training(
@@ -61,19 +62,13 @@ def run_training(
         prepared = prepare_data(data, config, reporter)
     if config.encoder == LINEAR:
         return run_linear(config, prepared, records, reporter, overwrite=overwrite)
-    trained, exports = _train(config, prepared, records, reporter, restart=restart, teach=teach)
-    # Imported here: only training needs torch, and it takes seconds to load.
-    from longform.backends.choice import default_backend
-    from longform.bundle import load_bundle
-    from longform.export.bundles import write_bundle
-
-    with records.timed(EXPORT):
-        parity = write_bundle(
-            trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
-        )
-        # Measured while the user waits anyway, not at the first request.
-        default = default_backend(load_bundle(target), reporter)
+    trained, exports, run = _train(
+        config, prepared, records, reporter, restart=restart, teach=teach
+    )
+    parity, default = _export(trained, prepared, exports, records, reporter, overwrite=overwrite)
     shutil.rmtree(_work_folder(target))
+    if run.storage is not None:
+        run.storage.forget()
     report = records.finish(trained, prepared.validation, reporter)
     reporter.say(_closing_lines(target, trained.metrics, trained.summary))
     return {
@@ -96,11 +91,13 @@ def _train(
     *,
     restart: bool,
     teach: Callable[[PreparedData], Distillation] | None,
-) -> tuple[TrainedModel, EncoderExports]:
+) -> tuple[TrainedModel, EncoderExports, ClaimedRun]:
     """Train in the run's folder; of several processes only the first comes back from it."""
     from longform.export.encoders import EncoderExports, fastest_encoder
-    from longform.training.distributed import leave_processes
+    from longform.reporting import Reporter as Silent
+    from longform.training.devices import pick_device
     from longform.training.fit import fit
+    from longform.training.processes import join_processes, leave_processes
     from longform.training.segment_lengths import propose_length
 
     work = _work_folder(records.target)
@@ -109,22 +106,50 @@ def _train(
     def open_encoder(model: Any, digest: str, precision: str) -> Any:
         return fastest_encoder(model, EncoderExports(model, digest, work), precision, reporter)
 
+    if is_launched():
+        join_processes(pick_device(Silent(), config.device).name, config.ddp_timeout)
     if config.try_segment_lengths:
         config, trials = propose_length(config, prepared.train, reporter, open_encoder)
     distillation = teach(prepared) if teach else None
-    checkpoints = _claim(work, config, prepared, distillation, restart)
-
+    run = _claim(work, config, prepared, distillation, reporter, restart=restart)
     parts, callbacks = (prepared.train, prepared.validation), records.callbacks(config, reporter)
-    trained = fit(config, *parts, checkpoints, reporter, open_encoder, callbacks, distillation)
+    callbacks += [run.storage] if run.storage else []
+    trained = fit(config, *parts, run.checkpoints, reporter, open_encoder, callbacks, distillation)
     leave_processes()
     if not is_main_process():
-        # The first process exports what all have trained.
+        # The first process exports what all have trained, and keeps its checkpoints until then.
+        if run.owns:
+            shutil.rmtree(work)
         raise SystemExit(0)
     trained.summary["data"] = prepared.account
     if trials:
         trained.summary["segment_length_trials"] = trials
     shared = trained.encoder_digest if config.frozen else None
-    return trained, EncoderExports(trained.model, shared, work / "exports")
+    return trained, EncoderExports(trained.model, shared, work / "exports"), run
+
+
+def _export(
+    trained: TrainedModel,
+    prepared: PreparedData,
+    exports: EncoderExports,
+    records: RunRecords,
+    reporter: Reporter,
+    *,
+    overwrite: bool,
+) -> tuple[dict[str, ParityRecord], str]:
+    """Write the bundle; return how it compares with the model, and what is fastest here."""
+    # Imported here: only training needs torch, and it takes seconds to load.
+    from longform.backends.choice import default_backend
+    from longform.bundle import load_bundle
+    from longform.export.bundles import write_bundle
+
+    target = records.target
+    with records.timed(EXPORT):
+        parity = write_bundle(
+            trained, prepared.validation, exports, target, overwrite=overwrite, reporter=reporter
+        )
+        # Measured while the user waits anyway, not at the first request.
+        return parity, default_backend(load_bundle(target), reporter)
 
 
 def _check(config: RunConfig, overwrite: bool, options: RecordOptions) -> RunRecords:
@@ -166,6 +191,11 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def is_launched() -> bool:
+    """Tell whether this is one of several processes of a run."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def run_reporter() -> Reporter:
     """Return what speaks to the user, once for all processes."""
     from longform.reporting import ConsoleReporter, Reporter
@@ -178,13 +208,13 @@ def _claim(
     config: RunConfig,
     prepared: PreparedData,
     distillation: Distillation | None,
+    reporter: Reporter,
+    *,
     restart: bool,
-) -> Path:
+) -> ClaimedRun:
     """Make the run's folder, or make sure that the one there is of the same run."""
-    from longform.training.run_folder import claim_run_folder, folder_of_checkpoints
+    from longform.training.claiming import claim_together
 
-    if not is_main_process():
-        return folder_of_checkpoints(work)
     decisive = config.model_dump(mode="json", exclude=_NO_PART_OF_A_RUN)
     # Another number of processes makes other batches and, with them, another run.
     decisive["processes"] = int(os.environ.get("WORLD_SIZE", "1"))
@@ -192,4 +222,11 @@ def _claim(
     if distillation is not None:
         decisive |= distillation.fingerprint
         documents += distillation.unlabelled
-    return claim_run_folder(work, decisive, documents, restart=restart)
+    return claim_together(
+        work,
+        decisive,
+        documents,
+        storage=config.checkpoint_storage,
+        restart=restart,
+        reporter=reporter,
+    )

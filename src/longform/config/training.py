@@ -123,6 +123,9 @@ class TrainingSettings(OptimizationSettings):
     """Optimiser steps between two validations, each with a checkpoint; None: one an epoch."""
     save_total_limit: int = Field(2, ge=1)
     """Checkpoints kept while training; the best one is never removed."""
+    checkpoint_storage: str | None = None
+    """URL under which checkpoints are kept too, such as `s3://bucket/run`: a machine without them
+    continues from there. Any that fsspec opens; its library must be installed."""
     max_skipped_steps: int = Field(3, ge=1)
     """Steps in a row whose loss or gradient is not finite before the run goes back to its last
     good state and ends."""

@@ -130,7 +130,7 @@ def _description(folder: Path, trained: TrainedModel, sizes: dict[str, int]) -> 
     # What null meant for this encoder.
     knobs["token_pooling"] = trained.model.config.token_pooling
     labels = number_labels(trained.labels.names)
-    paths = {"data", "validation", "output_dir"}
+    paths = {"data", "validation", "output_dir", "checkpoint_storage"}
     resolved = {**config.model_dump(exclude=paths), "encoder": knobs["encoder"]}
     return BundleDescription(
         longform_version=__version__,

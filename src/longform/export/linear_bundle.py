@@ -98,7 +98,9 @@ def _description(folder: Path, trained: TrainedLinear, precision: str) -> Bundle
         training={
             **trained.summary,
             "precision": precision,
-            "config": config.model_dump(exclude={"data", "validation", "output_dir"}),
+            "config": config.model_dump(
+                exclude={"data", "validation", "output_dir", "checkpoint_storage"}
+            ),
         },
         metrics=trained.metrics,
         decision=trained.rule.as_settings(),

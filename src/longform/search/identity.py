@@ -23,7 +23,7 @@ def search_identity(
         space: The user's own, or the encoders that the default space is for.
         parts: Documents to train on, those that choose, and those that judge.
     """
-    paths = {"data", "validation", "output_dir", "parity_documents"}
+    paths = {"data", "validation", "output_dir", "checkpoint_storage", "parity_documents"}
     return {
         "settings": config.model_dump(mode="json", exclude=paths),
         "space": space.as_dict() if isinstance(space, Space) else {"default for": list(space)},

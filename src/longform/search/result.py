@@ -175,7 +175,7 @@ def judge(trained: TrainedModel, documents: Sequence[Document]) -> tuple[TestFig
 
 def write_settings(path: Path, config: RunConfig, told: str) -> None:
     """Write settings as a file for `longform train`: what differs from the defaults of longform."""
-    paths = {"data", "validation", "output_dir"}
+    paths = {"data", "validation", "output_dir", "checkpoint_storage"}
     content = config.model_dump(mode="json", exclude_defaults=True, exclude=paths)
     body = yaml.safe_dump(content, allow_unicode=True, sort_keys=False) if content else ""
     comment = "".join(f"# {line}\n" for line in told.splitlines())

@@ -16,7 +16,15 @@ from longform.errors import ConfigError, InputError
 from longform.search.space import Choices, Parameter, Range, Space
 
 FIXED_KEYS = frozenset(
-    {"data", "validation", "output_dir", "seed", "validation_split", "metric_for_best_model"}
+    {
+        "data",
+        "validation",
+        "output_dir",
+        "checkpoint_storage",
+        "seed",
+        "validation_split",
+        "metric_for_best_model",
+    }
 )
 """Keys that decide what is compared: they are the same in every trial."""
 

@@ -60,13 +60,16 @@ def learning_rates(config: RunConfig) -> Rates:
     return Rates(rate, config.head_learning_rate or max(rate, _HEAD_RATE), decay)
 
 
-def training_arguments(config: RunConfig, folder: Path, device: Device) -> TrainingArguments:
+def training_arguments(
+    config: RunConfig, folder: Path, device: Device, *, on_each_node: bool = False
+) -> TrainingArguments:
     """Translate the settings; rates, schedule and checkpoints' limit are kept by our Trainer.
 
     Args:
         config: The run.
         folder: For checkpoints.
         device: Decides the precision where the settings leave it open.
+        on_each_node: Whether each node writes the checkpoints to a folder of its own.
 
     Raises:
         ConfigError: A precision that the device does not have, or `fsdp` on one device.
@@ -102,6 +105,7 @@ def training_arguments(config: RunConfig, folder: Path, device: Device) -> Train
         logging_steps=config.logging_steps,
         # The filter would read the loss from the device for every batch.
         logging_nan_inf_filter=False,
+        save_on_each_node=on_each_node,
         load_best_model_at_end=True,
         metric_for_best_model=config.metric_for_best_model,
         greater_is_better=config.metric_for_best_model != "loss",

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from longform.training.guard import TrainingError
+from longform.training.processes import lost_process
 
 _BUCKET_ELEMENTS = 25_000_000
 
@@ -47,7 +47,7 @@ class GradientExchange:
             for bucket in _buckets(trained):
                 _average(bucket)
         except RuntimeError as error:
-            raise _lost(error) from error
+            raise lost_process(error) from error
 
     def wait(self) -> None:
         """Wait for all processes.
@@ -58,7 +58,7 @@ class GradientExchange:
         try:
             dist.monitored_barrier(self._watch, timeout=self._timeout, wait_all_ranks=True)
         except RuntimeError as error:
-            raise _lost(error) from error
+            raise lost_process(error) from error
 
 
 def anyone(wish: bool, device: torch.device) -> bool:
@@ -66,22 +66,6 @@ def anyone(wish: bool, device: torch.device) -> bool:
     wishes = torch.tensor(float(wish), device=device)
     dist.all_reduce(wishes)
     return bool(wishes.item() > 0)
-
-
-def leave_processes() -> None:
-    """Part from the other processes of a run, if there are any: what follows is done alone."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def _lost(error: RuntimeError) -> TrainingError:
-    return TrainingError(
-        f"Every process must keep up with the others (this is process {dist.get_rank()} of "
-        f"{dist.get_world_size()}).",
-        found=" ".join(str(error).split())[:400],
-        fix="Look at the output of that process. The last complete checkpoint is kept, and the "
-        "same command continues from it; ddp_timeout sets how long the others wait.",
-    )
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         """Choose the epoch whose segments are drawn; the Trainer's loader calls it."""
         self.epoch = epoch
 
-    @property
+    @cached_property
     def sizes(self) -> Integers:
         """Segments that a step reads of each document and tokens of its longest, `[docs, 2]`."""
         return np.array(

@@ -30,8 +30,11 @@ from longform.training.devices import Device, pick_device
 from longform.training.initialization import initialize, weights_digest
 from longform.training.judging import Validation
 from longform.training.lessons import Distillation, Lesson
+from longform.training.nodes import require_same_start, together
+from longform.training.processes import everyone, rank_here
 from longform.training.quantization import start_quantization
 from longform.training.run import OpenEncoder, Outcome, Part, Run
+from longform.training.shared_segments import share_shards, write_shard
 from longform.training.stacking import Stack, fit_stack
 from longform.types import Document, SegmentedDocument, Targets
 
@@ -106,7 +109,7 @@ def fit(
     segmenter = Segmenter(tokenizer, config.segment_settings())
     config, stack = _stack(config, (train, validation), labels, distillation, reporter)
     pairs = ((learnt, labels.pad(labels.targets(train), len(learnt))), (validation, held_out))
-    parts = _add_linear([_segment(segmenter, *pair, reporter) for pair in pairs], stack)
+    parts = _add_linear(_segment_parts(model, segmenter, pairs, folder, reporter), stack)
     coverage = _cover(parts, len(labels), reporter)
     lesson = _lesson(distillation, train, labels, model, reporter)
     run = Run(model, config, segmenter, folder, device, reporter, watching, lesson, started)
@@ -250,19 +253,47 @@ def _prepare_transformers(seed: int) -> None:
     transformers.utils.logging.set_verbosity_error()
 
 
+def _segment_parts(
+    model: LongTextClassifier,
+    segmenter: Segmenter,
+    pairs: Sequence[tuple[Sequence[Document], Targets]],
+    folder: Path,
+    reporter: Reporter,
+) -> list[Part]:
+    if len(everyone(None)) > 1:
+        require_same_start(weights_digest(model.encoder), segmenter.tokenizer.digest)
+    shards = folder.parent / "segments"
+    return [
+        _segment(segmenter, *pair, shards / name, reporter)
+        for name, pair in zip(("train", "validation"), pairs, strict=True)
+    ]
+
+
 def _segment(
     segmenter: Segmenter,
     documents: Sequence[Document],
     labels: Targets,
+    folder: Path,
     reporter: Reporter,
 ) -> Part:
+    """Segment documents; of several processes each segments its share, and all read all."""
     # All documents are alike in this: `segment_documents` refuses one that is not.
     pairs = bool(documents) and documents[0].text_pair is not None
-    segmented = []
-    with reporter.track("Segmenting", len(documents)) as advance:
-        for result in segment_documents(segmenter, documents, pairs=pairs):
-            segmented.append(result)
-            advance(1)
+    processes = len(everyone(None))
+    share = documents[rank_here() :: processes]
+
+    def cut() -> Iterator[SegmentedDocument]:
+        with reporter.track("Segmenting", len(share)) as advance:
+            for result in segment_documents(segmenter, share, pairs=pairs):
+                yield result
+                advance(1)
+
+    segmented: Sequence[SegmentedDocument]
+    if processes == 1:
+        segmented = list(cut())
+    else:
+        together(lambda: write_shard(cut(), folder / str(rank_here())))
+        segmented = share_shards(folder)
     return Part(segmented, labels, [document.id for document in documents])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,7 @@ class Part:
         linear_logits: float32 `[docs, classes]` of the linear model beneath; None without one.
     """
 
-    documents: list[SegmentedDocument]
+    documents: Sequence[SegmentedDocument]
     labels: Targets
     ids: list[str]
     linear_logits: Floats | None = None

@@ -13,7 +13,8 @@ from longform.errors import InputError
 from longform.training.checkpoints import last_complete_checkpoint
 from longform.types import Document
 
-_RECORD = "run.json"
+RECORD = "run.json"
+"""File that says which settings and documents the checkpoints beside it belong to."""
 _CHECKPOINTS = "checkpoints"
 
 
@@ -39,21 +40,45 @@ def claim_run_folder(
     Raises:
         InputError: The folder holds a checkpoint of a run with other settings or documents.
     """
+    return claim_by_fingerprint(
+        folder, run_fingerprint(settings, documents_digest(documents)), restart=restart
+    )
+
+
+def claim_by_fingerprint(
+    folder: Path, fingerprint: dict[str, Any], *, restart: bool = False
+) -> Path:
+    """Make the folder of a run, as `claim_run_folder` does.
+
+    Args:
+        folder: As there.
+        fingerprint: As `run_fingerprint` gives it.
+        restart: As there.
+
+    Raises:
+        InputError: As there.
+    """
     checkpoints = folder_of_checkpoints(folder)
-    record = folder / _RECORD
-    # As it will be read again: a tuple becomes a list.
-    wanted = json.loads(json.dumps(dict(settings)))
-    digest = _digest(documents)
+    record = folder / RECORD
     # A run that ended before its first checkpoint leaves nothing to continue.
     if record.is_file() and (restart or last_complete_checkpoint(checkpoints) is None):
         shutil.rmtree(folder)
     if record.is_file():
-        _require_same(folder, json.loads(record.read_text(encoding="utf-8")), wanted, digest)
+        require_same(str(folder), json.loads(record.read_text(encoding="utf-8")), fingerprint)
         return checkpoints
     folder.mkdir(parents=True, exist_ok=True)
-    fingerprint = {"config": wanted, "data": digest}
     record.write_text(json.dumps(fingerprint, ensure_ascii=False, indent=2), encoding="utf-8")
     return checkpoints
+
+
+def run_fingerprint(settings: Mapping[str, Any], digest: str) -> dict[str, Any]:
+    """Return what tells a run from others, as it is read again: a tuple becomes a list.
+
+    Args:
+        settings: All that decides the result.
+        digest: Of the documents, by `documents_digest`.
+    """
+    return {"config": json.loads(json.dumps(dict(settings))), "data": digest}
 
 
 def folder_of_checkpoints(folder: Path) -> Path:
@@ -61,22 +86,32 @@ def folder_of_checkpoints(folder: Path) -> Path:
     return folder / _CHECKPOINTS
 
 
-def _require_same(
-    folder: Path, found: dict[str, Any], settings: dict[str, Any], digest: str
-) -> None:
-    keys = dict.fromkeys([*settings, *found["config"]])
-    differing = [key for key in keys if found["config"].get(key) != settings.get(key)]
-    if found["data"] != digest:
+def require_same(place: str, found: dict[str, Any], fingerprint: dict[str, Any]) -> None:
+    """Refuse to continue a run with what belongs to another.
+
+    Args:
+        place: Where that was found.
+        found: Its fingerprint.
+        fingerprint: Of the run that is to begin.
+
+    Raises:
+        InputError: They differ; it names in what.
+    """
+    theirs, ours = found["config"], fingerprint["config"]
+    keys = dict.fromkeys([*ours, *theirs])
+    differing = [key for key in keys if theirs.get(key) != ours.get(key)]
+    if found["data"] != fingerprint["data"]:
         differing.append("the documents")
     if differing:
         raise InputError(
             "An interrupted run is continued only with the same settings and documents.",
-            found=f"{folder} is of a run that differs in {', '.join(differing)}",
+            found=f"{place} is of a run that differs in {', '.join(differing)}",
             fix="Add --restart to forget that run, or choose another --output.",
         )
 
 
-def _digest(documents: Iterable[Document]) -> str:
+def documents_digest(documents: Iterable[Document]) -> str:
+    """Return the SHA-256 of the texts and labels of documents, in their order."""
     content = hashlib.sha256()
     for document in documents:
         fields = (document.text, document.text_pair, document.label, document.labels)

@@ -28,6 +28,7 @@ from longform.models.classifier import Head, mean_loss
 from longform.reporting import Reporter
 from longform.training.arguments import learning_rates, training_arguments
 from longform.training.averaging import WeightAverage
+from longform.training.checkpoint_sharing import writes_on_each_node
 from longform.training.checkpoints import CheckpointKeeper, last_complete_checkpoint
 from longform.training.devices import Device
 from longform.training.distributed import GradientExchange, anyone
@@ -36,6 +37,7 @@ from longform.training.guard import FiniteGuard, LossScaleGuard, TrainingError
 from longform.training.interruption import Interruption
 from longform.training.judging import Validation, judge, measure
 from longform.training.losses import LossFunction, build_loss
+from longform.training.nodes import folder_owner
 from longform.training.observation import EXCHANGE, ObservedTrainer, RunWatch, peak_memory
 from longform.training.optimizer import (
     PlateauWithWarmUp,
@@ -43,6 +45,7 @@ from longform.training.optimizer import (
     build_scheduler,
     parameter_groups,
 )
+from longform.training.processes import join_processes, lost_processes_told
 from longform.training.profiling import ProfileCallback, named_range
 from longform.training.progress import ProgressCallback
 from longform.training.recovery import MemoryRecovery
@@ -55,6 +58,7 @@ from longform.training.sampling import (
     plan_batches,
     planned_loader,
 )
+from longform.training.storage import CheckpointStorage
 from longform.types import Targets
 
 
@@ -117,7 +121,9 @@ class LongTextTrainer(ObservedTrainer):
         self._config, self._reporter = config, reporter
         self._loss = soften(_loss(config, documents.labels, reporter))
         self._interruption = Interruption(reporter)
-        arguments = training_arguments(config, folder, device)
+        join_processes(device.name, config.ddp_timeout)
+        on_each_node = writes_on_each_node(folder_owner(folder), config.fsdp)
+        arguments = training_arguments(config, folder, device, on_each_node=on_each_node)
         watch = RunWatch()
         super().__init__(
             watch,
@@ -134,7 +140,7 @@ class LongTextTrainer(ObservedTrainer):
                 *callbacks,
                 self._interruption,
                 # Last: what the others add to a checkpoint belongs to it.
-                CheckpointKeeper(config.save_total_limit),
+                CheckpointKeeper(config.save_total_limit, _storage_among(callbacks)),
             ],
             **kwargs,
         )
@@ -194,7 +200,7 @@ class LongTextTrainer(ObservedTrainer):
                 self._average.load(checkpoint)
         largest = self._plan.batches(0)[: self._plan.processes]
         self._memory.plan(self.train_dataset, largest, self.compute_loss_context_manager)
-        with self._interruption:
+        with self._interruption, lost_processes_told():
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         self._interruption.end()
         if self._average is not None:
@@ -359,6 +365,10 @@ class LongTextTrainer(ObservedTrainer):
             **self.watch.account(),
             "peak_memory": peak_memory(self.args.device),
         }
+
+
+def _storage_among(callbacks: Sequence[TrainerCallback]) -> CheckpointStorage | None:
+    return next((item for item in callbacks if isinstance(item, CheckpointStorage)), None)
 
 
 def _loss(config: RunConfig, labels: Targets, reporter: Reporter) -> LossFunction:
