@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+_NEARLY_ALWAYS = 0.85
 _STEADY = (0.25, 0.75)
 """Between these shares of the parts a run is neither starting nor ending."""
 
@@ -107,7 +108,12 @@ class Outcome:
 
     @property
     def bottleneck(self) -> str:
-        """Name what was at work for the largest share of the time."""
+        """Name what was at work for the largest share of the time.
+
+        Workers that are nearly always at work come first: others also work ahead of them.
+        """
+        if self.use["workers"] > _NEARLY_ALWAYS:
+            return "workers"
         return max(self.use, key=lambda name: self.use[name])
 
 
