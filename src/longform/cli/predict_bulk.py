@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ def _start(
     request: BulkRequest,
     nodes: Sequence[ClusterNode],
     reporter: Reporter,
-) -> Iterator[PartAccount]:
+) -> Generator[PartAccount, None, None]:
     threads = job.scoring.threads
     if request.engine != "ray":
         workers = request.workers or max(1, granted_threads() // threads)
@@ -135,14 +135,15 @@ def _start(
 
 
 def _follow(
-    accounts: Iterator[PartAccount],
+    accounts: Generator[PartAccount, None, None],
     progress: Progress,
     work: Sequence[FileWork],
     reporter: Reporter,
 ) -> None:
     """Count parts as they end, and show how far the job is by files."""
     begun, documents, errors = time.perf_counter(), 0, 0
-    with reporter.track("Predicting", len(work), unit="files") as advance:
+    # Closed at once on a signal: else Python waits for its workers at the end of the process.
+    with closing(accounts), reporter.track("Predicting", len(work), unit="files") as advance:
         for account in accounts:
             if not progress.add(account):
                 continue

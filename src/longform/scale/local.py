@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -33,7 +33,9 @@ def iterate_parts(work: FileWork, job: BulkJob) -> Iterator[Part]:
         yield failed_file(work.file.number, str(fault))
 
 
-def run_local(job: BulkJob, work: Sequence[FileWork], workers: int) -> Iterator[PartAccount]:
+def run_local(
+    job: BulkJob, work: Sequence[FileWork], workers: int
+) -> Generator[PartAccount, None, None]:
     """Score what is left of a job.
 
     Args:
@@ -81,6 +83,11 @@ def _run_processes(
             fix="Run the same command again: finished parts are kept. Fewer --workers, or smaller "
             "parts (--part-rows), need less memory.",
         ) from error
+    except BaseException:
+        # Signals too: a part that is not written is scored again by the next run.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ _CPU_SHARE = 0.25
 """Of its threads, what a worker asks of the cluster: those of a lost machine find room on another
 and are slower there, instead of waiting for a machine that never comes."""
 _FILES_AT_ONCE = 8
+"""Files that are read at once, where the workers are fewer."""
 _PAYLOAD = "payload"
 
 
@@ -79,7 +80,9 @@ def plan_cluster(
     )
 
 
-def run_ray(job: BulkJob, work: Sequence[FileWork], plan: RayPlan) -> Iterator[PartAccount]:
+def run_ray(
+    job: BulkJob, work: Sequence[FileWork], plan: RayPlan
+) -> Generator[PartAccount, None, None]:
     """Score what is left of a job on the cluster that this process is connected to.
 
     Yields:
@@ -105,7 +108,7 @@ def run_ray(job: BulkJob, work: Sequence[FileWork], plan: RayPlan) -> Iterator[P
         _read,
         fn_kwargs={"job": job},
         num_cpus=_READING_CPUS,
-        compute=TaskPoolStrategy(size=min(len(rows), _FILES_AT_ONCE)),
+        compute=TaskPoolStrategy(size=min(len(rows), max(_FILES_AT_ONCE, plan.workers))),
         **options,
     )
     scoring = _worker_options(plan) | {"compute": ActorPoolStrategy(size=plan.workers)}
