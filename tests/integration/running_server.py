@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,12 @@ import urllib.request
 from pathlib import Path
 
 START_SECONDS = 60
+
+
+def free_port() -> int:
+    """A port that nobody listens on, for servers that must be told one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 class RunningServer:

@@ -118,7 +118,8 @@ class AnswerDesk:
         """
         with self.registry.permit():
             asked = await self._read(request, parse)
-            with self.registry.lease(asked.model_name, asked.model_version) as service:
+            name = await self.registry.provide(asked.model_name)
+            with self.registry.lease(name, asked.model_version) as service:
                 future = self.submit(service, asked)
                 answer = await _wait_for_answer(request, future)
                 note_answer(request.scope, answer, service.name, service.version)
@@ -147,7 +148,8 @@ class AnswerDesk:
     async def _follow(
         self, asked: Asked
     ) -> AsyncIterator[tuple[PredictionService, ProgressStream]]:
-        with self.registry.lease(asked.model_name, asked.model_version) as service:
+        name = await self.registry.provide(asked.model_name)
+        with self.registry.lease(name, asked.model_version) as service:
             stream = ProgressStream()
             future = self.submit(service, asked, on_progress=stream.put)
             stream.follow(future)
@@ -163,14 +165,13 @@ class AnswerDesk:
             asked: The request.
             scope: Of an HTTP request, whose log line is to name the answer.
         """
-        with (
-            self.registry.permit(),
-            self.registry.lease(asked.model_name, asked.model_version) as service,
-        ):
-            answer = await asyncio.wrap_future(self.submit(service, asked))
-            if scope is not None:
-                note_answer(scope, answer, service.name, service.version)
-            return self._hand_out(asked, answer, service)
+        with self.registry.permit():
+            name = await self.registry.provide(asked.model_name)
+            with self.registry.lease(name, asked.model_version) as service:
+                answer = await asyncio.wrap_future(self.submit(service, asked))
+                if scope is not None:
+                    note_answer(scope, answer, service.name, service.version)
+                return self._hand_out(asked, answer, service)
 
     def submit(
         self,

@@ -142,6 +142,20 @@ class ModelRegistry(ServiceWatcher):
             with self._lock:
                 self._permits_taken -= 1
 
+    async def provide(self, name: str | None) -> str | None:
+        """Have a model at hand before it is leased; here all of them always are.
+
+        Args:
+            name: As the request says it; None where it does not.
+
+        Returns:
+            The name to lease it by.
+
+        Raises:
+            LongformError: It cannot be had.
+        """
+        return name
+
     @contextlib.contextmanager
     def lease(
         self, name: str | None = None, version: str | None = None

@@ -91,7 +91,7 @@ def _add_infer(app: FastAPI, desk: AnswerDesk) -> None:
     @app.post("/v2/models/{model}/versions/{version}/infer", **described)
     async def infer(request: Request, model: str, version: str | None = None) -> Response:
         """Classify documents; outputs are answered as JSON."""
-        desk.registry.find(model)
+        desk.registry.find(await desk.registry.provide(model))
         announced = request.headers.get(HEADER_LENGTH)
 
         def parse(body: bytes, limit: int) -> InferRequest:
