@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,14 +15,21 @@ from longform.cli.server_flags import with_server_flags
 
 if TYPE_CHECKING:
     from longform.inference.cache import CacheSettings
-    from longform.inference.predictor import Predictor
     from longform.reporting import Reporter
     from longform.serving.settings import ServerSettings
+
+
+class Engine(StrEnum):
+    """What runs the replicas of a service."""
+
+    local = "local"
+    ray = "ray"
 
 
 @with_server_flags
 def serve(
     settings: dict[str, Any],
+    ray: dict[str, Any],
     bundles: Annotated[
         list[str] | None,
         typer.Argument(
@@ -31,6 +39,10 @@ def serve(
     backend: BackendName = "auto",
     cache_memory: CacheMemory = "256MB",
     cache_folder: CacheFolder = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="local: one process; ray: replicas on a Ray cluster, as many as needed."),
+    ] = Engine.local,
 ) -> None:
     """Serve bundles: POST /predict, health, metrics, and a page at /.
 
@@ -46,7 +58,16 @@ def serve(
     limits = ServerSettings.model_validate(settings)
     cache = cache_settings(cache_memory, cache_folder)
     folders = dict(_names_and_folders(bundles, limits.model_folder))
-    raise typer.Exit(run_server(folders, backend, limits, reporter, cache))
+    if engine is Engine.local:
+        from longform.scale.serve_options import refuse_without_ray
+
+        refuse_without_ray(ray)
+        raise typer.Exit(run_server(folders, backend, limits, reporter, cache))
+    from longform.scale.serve_options import RayServeOptions
+    from longform.scale.serving import run_on_ray
+
+    options = RayServeOptions.read(ray)
+    raise typer.Exit(run_on_ray(folders, backend, limits, options, reporter, cache))
 
 
 def run_server(
@@ -70,12 +91,13 @@ def run_server(
     """
     from longform.bundle import load_bundle
     from longform.serving.models import ModelRegistry
+    from longform.serving.opening import predictor_opener
     from longform.serving.request_log import set_up_logging
     from longform.serving.server import run
 
     set_up_logging(settings.log_format, settings.log_level)
     registry = ModelRegistry(
-        _opener(backend, settings, reporter, cache),
+        predictor_opener(backend, settings, reporter, cache),
         limits=settings.engine_limits,
         max_concurrent_requests=settings.max_concurrent_requests,
     )
@@ -94,35 +116,6 @@ def run_server(
     received = run(registry, settings, on_bound=say_address)
     # SIGTERM is how a server ends when all is well: it has answered what it took.
     return 128 + received if received not in {0, signal.SIGTERM} else 0
-
-
-def _opener(
-    backend: str, settings: ServerSettings, reporter: Reporter, cache: CacheSettings | None
-) -> Callable[[Path], Predictor]:
-    """Return what opens a bundle: in this process, or in workers for the devices."""
-    from longform.bundle import load_bundle, stage_bundles
-    from longform.inference.predictor import load
-    from longform.serving.workers.devices import parse_devices
-
-    devices = parse_devices(settings.devices)
-    if not settings.isolate and devices[0].name == "cpu":
-        return lambda folder: load(folder, backend, reporter, cache)
-
-    if backend == "auto" and devices[0].name.startswith("ascend"):
-        # The fastest of a measurement might be the CPU, which was not asked for.
-        backend = "ascend"
-
-    def open_in_workers(folder: Path) -> Predictor:
-        from longform.serving.workers.backend import WorkerBackend
-
-        bundle = load_bundle(folder)
-        answering = (stage_bundles(bundle) or [bundle])[-1]
-        if answering.description.kind == "linear":
-            # It needs no device, and answers sooner than a process could be asked.
-            return load(bundle, reporter=reporter)
-        return load(bundle, WorkerBackend(bundle, backend, devices), reporter, cache)
-
-    return open_in_workers
 
 
 def _names_and_folders(

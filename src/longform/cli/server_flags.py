@@ -1,4 +1,4 @@
-"""The flags of `longform serve`, one for each setting of the server."""
+"""The flags of `longform serve`: one for each setting of the server, and of a service on Ray."""
 
 from __future__ import annotations
 
@@ -9,32 +9,41 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from longform.scale.serve_options import RayServeOptions
 from longform.serving.settings import ServerSettings
 
-_GIVEN = "settings"
+_GIVEN: dict[str, type[BaseModel]] = {"settings": ServerSettings, "ray": RayServeOptions}
+"""Argument of the verb -> whose fields are the flags that it is handed."""
 
 
 def with_server_flags(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb a flag for each field of `ServerSettings`, and hand it those that were given.
+    """Give a verb a flag for each field of `ServerSettings` and `RayServeOptions`.
 
     Args:
-        verb: Takes its own arguments and `settings`, a dictionary of field name to value.
+        verb: Takes its own arguments, `settings` and `ray`: dictionaries of field name to value,
+            which is None where the flag was not given.
     """
 
     @functools.wraps(verb)
     def wrapped(**given: Any) -> None:
-        settings = {name: given.pop(name) for name in ServerSettings.model_fields}
-        verb(**given, **{_GIVEN: settings})
+        handed = {
+            argument: {name: given.pop(name) for name in kind.model_fields}
+            for argument, kind in _GIVEN.items()
+        }
+        verb(**given, **handed)
 
     own = inspect.signature(verb, eval_str=True)
     kept = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in own.parameters.values()
-        if parameter.name != _GIVEN
+        if parameter.name not in _GIVEN
     ]
-    flags = [_flag(name, field) for name, field in ServerSettings.model_fields.items()]
+    flags = [
+        _flag(name, field) for kind in _GIVEN.values() for name, field in kind.model_fields.items()
+    ]
     signature = own.replace(parameters=[*kept, *flags])
     wrapped.__signature__ = signature  # type: ignore[attr-defined]
     wrapped.__annotations__ = {

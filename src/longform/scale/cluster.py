@@ -35,7 +35,9 @@ class ClusterNode:
 
 
 @contextmanager
-def connected(address: str | None, purpose: str) -> Iterator[list[ClusterNode]]:
+def connected(
+    address: str | None, purpose: str, *, shows_logs: bool = False, dashboard: bool = False
+) -> Iterator[list[ClusterNode]]:
     """Be connected to a cluster.
 
     Args:
@@ -43,6 +45,8 @@ def connected(address: str | None, purpose: str) -> Iterator[list[ClusterNode]]:
             `ray://HOST:PORT` of its client server; None starts one of this machine alone, which
             ends with the context.
         purpose: What needs it, for messages.
+        shows_logs: Show on standard error what the processes of the cluster log.
+        dashboard: Also start Ray's dashboard, on a cluster of this machine alone.
 
     Yields:
         The machines of the cluster.
@@ -57,9 +61,9 @@ def connected(address: str | None, purpose: str) -> Iterator[list[ClusterNode]]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = require("ray", purpose)
     _check_reachable(address)
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": shows_logs}
     if address is None:
-        options |= {"num_cpus": granted_threads(), "include_dashboard": False}
+        options |= {"num_cpus": granted_threads(), "include_dashboard": dashboard}
     try:
         with _without_native_greetings():
             # Without an address Ray would look for a cluster that others run on this machine.
