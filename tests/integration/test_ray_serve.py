@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from fastapi.testclient import TestClient
 from running_server import free_port
 from tiny_runs import run
 
+from longform.bundle import extending_bundle, load_bundle
 from longform.errors import ConfigError
 from longform.inference.predictor import load
 from longform.reporting import Reporter
@@ -200,8 +200,8 @@ def test_a_bundle_that_is_not_there_replaces_nothing(service, plain, tmp_path):
 def other_edition(bundle, folder):
     """A bundle of the same model under another digest."""
     copy = Path(shutil.copytree(bundle, folder / "edition-2"))
-    manifest = copy / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()), indent=3))
+    with extending_bundle(load_bundle(copy), copy) as staging:
+        (staging / "edition.txt").write_text("the second", encoding="utf-8")
     return copy
 
 
@@ -263,7 +263,6 @@ def test_the_manifest_for_kuberay_holds_an_application_that_can_be_built():
     (application,) = config.applications
     assert application.import_path == f"{build.__module__}:{build.__name__}"
     deployment = build(application.args)._bound_deployment
-    assert deployment.num_replicas is None
     scaling = deployment._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (2, 10)
     assert deployment.ray_actor_options["num_cpus"] == 2

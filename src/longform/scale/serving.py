@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import signal
 import threading
 import time
@@ -35,11 +36,27 @@ class _Deployed:
 
     Attributes:
         name: Of the service.
-        since: When Ray Serve took it: another time tells that another command replaced it.
+        token: Its own: another one in the cluster tells that another command replaced it.
     """
 
     name: str
-    since: float
+    token: str
+
+    def claim(self) -> None:
+        """Leave the token in the cluster; what Ray Serve tells has no trace of a replacement."""
+        from ray.experimental.internal_kv import _internal_kv_put
+
+        _internal_kv_put(self._key, self.token.encode(), overwrite=True)
+
+    def is_claimed(self) -> bool:
+        """Tell whether no other command has left its token since."""
+        from ray.experimental.internal_kv import _internal_kv_get
+
+        return bool(_internal_kv_get(self._key) == self.token.encode())
+
+    @property
+    def _key(self) -> bytes:
+        return f"longform/service/{self.name}".encode()
 
 
 def run_on_ray(
@@ -125,24 +142,24 @@ def deploy(
     from ray import serve
 
     name = options.service_name
-    before = serve.status().applications.get(name)
+    is_replacement = name in serve.status().applications
     target = serve.RunTarget(build_application(plan, options), name=name)
     serve.run_many(
         [target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
     )
     began, has_said = time.monotonic(), False
+    deployed = _Deployed(name, secrets.token_hex(8))
+    deployed.claim()
     while not received:
+        # From the call on, which has returned, it is the state of what was deployed now.
         status = serve.status().applications.get(name)
-        is_new = before is None or (
-            status is not None and status.last_deployed_time_s != before.last_deployed_time_s
-        )
-        state = status.status.value if status is not None and is_new else ""
+        state = status.status.value if status is not None else ""
         if state == "RUNNING":
-            return _Deployed(name, status.last_deployed_time_s)
+            return deployed
         if state == "DEPLOY_FAILED":
-            if before is None:
+            if not is_replacement:
                 serve.delete(name)
-            raise _failure(status, is_replacement=before is not None)
+            raise _failure(status, is_replacement=is_replacement)
         if not has_said and time.monotonic() - began > _PATIENCE_SECONDS:
             has_said = True
             reporter.say(f"Waiting for replicas: {_message(status) or 'models load'}")
@@ -262,7 +279,7 @@ def _is_ours(deployed: _Deployed) -> bool:
     from ray import serve
 
     try:
-        status = serve.status().applications.get(deployed.name)
+        is_there = deployed.name in serve.status().applications
     except Exception as error:
         # Whatever the library raises: the connection, the controller or the node may be gone.
         raise LongformError(
@@ -270,7 +287,7 @@ def _is_ours(deployed: _Deployed) -> bool:
             found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
             fix="Look at the cluster with 'ray status', then run the command again.",
         ) from error
-    return status is not None and status.last_deployed_time_s == deployed.since
+    return is_there and deployed.is_claimed()
 
 
 def _end(name: str, deployed: _Deployed | None, reporter: Reporter, *, is_own: bool) -> None:
