@@ -24,6 +24,7 @@ from longform.serving.versions import (
     ModelRefusedError,
     ServedModel,
     UnknownModelError,
+    require_same_task,
 )
 
 logger = logging.getLogger(__name__)
@@ -253,7 +254,10 @@ class ModelRegistry(ServiceWatcher):
                         "The folder must still hold the bundle that it held.",
                         found=f"another one in {source}",
                     )
-                self._require_same_task(model, loaded, allow_other_labels)
+                if self._is_draining:
+                    raise ModelRefusedError("The server must not be stopping.", found="it is")
+                if not allow_other_labels:
+                    require_same_task(model.serving, loaded)
                 self._put_in_place(model, version, loaded, trial)
             except LongformError:
                 loaded.service.close()
@@ -342,29 +346,6 @@ class ModelRegistry(ServiceWatcher):
                 raise ModelRefusedError("The name must be free.", found=f"'{name}' is served")
             self.models[name] = model
         return "1"
-
-    def _require_same_task(
-        self, model: ServedModel, loaded: LoadedVersion, allow_other_labels: bool
-    ) -> None:
-        if self._is_draining:
-            raise ModelRefusedError("The server must not be stopping.", found="it is")
-        old, new = model.serving.service.predictor, loaded.service.loaded_predictor()
-        if old is None or allow_other_labels:
-            return
-        before, after = set(old.rule.labels), set(new.rule.labels)
-        pairs = (old.bundle.description.text_pair, new.bundle.description.text_pair)
-        if (
-            before == after
-            and pairs[0] == pairs[1]
-            and (old.rule.problem_type == new.rule.problem_type)
-        ):
-            return
-        differing = sorted(before ^ after)[:3]
-        raise ModelRefusedError(
-            "A new version must judge the same labels by the same kind of document.",
-            found=f"labels of one alone: {', '.join(differing)}" if differing else "another task",
-            fix="Serve it under a name of its own, or allow other labels.",
-        )
 
     def _put_in_place(
         self,

@@ -89,3 +89,25 @@ class ServedModel:
                 fix=f"Ask for one of {', '.join(sorted(self.versions))}.",
             )
         return self.versions[version]
+
+
+def require_same_task(serving: LoadedVersion, loaded: LoadedVersion) -> None:
+    """Refuse a version that judges by other labels than the one it is to replace.
+
+    Raises:
+        ModelRefusedError: Labels, or the kind of document, differ.
+    """
+    old, new = serving.service.predictor, loaded.service.loaded_predictor()
+    if old is None:
+        return
+    before, after = set(old.rule.labels), set(new.rule.labels)
+    pairs = (old.bundle.description.text_pair, new.bundle.description.text_pair)
+    kinds = (old.rule.problem_type, new.rule.problem_type)
+    if before == after and pairs[0] == pairs[1] and kinds[0] == kinds[1]:
+        return
+    differing = sorted(before ^ after)[:3]
+    raise ModelRefusedError(
+        "A new version must judge the same labels by the same kind of document.",
+        found=f"labels of one alone: {', '.join(differing)}" if differing else "another task",
+        fix="Serve it under a name of its own, or allow other labels.",
+    )
