@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,11 +71,27 @@ def connected(
     except Exception as error:  # Ray raises bare ones when it cannot start in time.
         raise _unreachable(address, error) from error
     try:
-        # Ray tells of lost machines on standard output, which is for what was asked for.
-        with redirect_stdout(sys.stderr):
+        with _output_kept_clean():
             yield [_describe(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _output_kept_clean() -> Iterator[None]:
+    """Send what Ray tells of lost machines on standard output to standard error.
+
+    The first is for what was asked for. Ray holds the stream itself, so that its file is exchanged.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextmanager
