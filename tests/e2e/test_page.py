@@ -564,7 +564,7 @@ def test_two_texts_are_judged_together_and_shaded_each_in_its_own_box(open_page)
     assert page.locator("#map-pair .supports, #map-pair .opposes").count() == 5
     total = f"{len(DOCUMENT) + len(SECOND):,}"
     assert page.inner_text("#coverage-words") == f"{total} of {total} tokens, 25 of 25 segments"
-    places = page.locator("#passages .head span:first-child").all_inner_texts()
+    places = page.locator("#passages .head > span:first-child").all_inner_texts()
     assert places[3] == "Second text, passage 2 of 5"
     page.locator("#passages button").nth(3).click()
     assert page.locator("#text-pair mark").nth(1).evaluate("n => document.activeElement === n")

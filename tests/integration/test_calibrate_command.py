@@ -115,7 +115,7 @@ def test_evaluate_tells_what_calibration_is_worth(own, data):
         (("--max-error", "0.01"), 2, "665 documents"),
         (("--class-conditional", "--coverage", "0"), 2, "--class-conditional"),
         (("--costs", "absent.json"), 2, "absent.json"),
-        (("--report", "model/report.html"), 2, "outside the bundle"),
+        (("--report", "model/report.html"), 2, "out of the bundle"),
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(

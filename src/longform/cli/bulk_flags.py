@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+_FILE_SUFFIX = re.compile(r"\.(jsonl?|ndjson|[ct]sv|txt|xlsx?|parquet|arrow|gz|zst)", re.IGNORECASE)
 
 
 class EngineName(StrEnum):
@@ -41,8 +44,14 @@ Restart = Annotated[bool, typer.Option("--restart", help="Forget the job in --ou
 
 
 def is_file(output: str) -> bool:
-    """Tell whether answers go into one file; all else is a folder."""
-    return "://" not in output and Path(output).suffix.lower() in {".jsonl", ".csv"}
+    """Tell whether answers go into one file; all else is a folder.
+
+    A name that looks like a file's is one: of a kind that cannot be written, it is refused there.
+    """
+    path = Path(output)
+    if "://" in output or (path.is_dir() and path.suffix.lower() not in {".jsonl", ".csv"}):
+        return False
+    return bool(_FILE_SUFFIX.fullmatch(path.suffix))
 
 
 def check_fitting(
