@@ -49,6 +49,11 @@ class Document:
     # Not compared, so that documents stay hashable.
     fields: Mapping[str, str] = field(default_factory=dict, compare=False)
 
+    @property
+    def characters(self) -> int:
+        """Of the text, or of both."""
+        return len(self.text) + len(self.text_pair or "")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:

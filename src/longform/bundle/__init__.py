@@ -29,7 +29,7 @@ from longform.bundle.layout import (
 from longform.bundle.loading import Bundle, load_bundle
 from longform.bundle.output import check_output
 from longform.bundle.saving import extending_bundle, writing_bundle
-from longform.bundle.stages import CERTIFICATE_FILE, stage_bundles, stage_folder
+from longform.bundle.stages import CERTIFICATE_FILE, answering_bundle, stage_bundles, stage_folder
 
 __all__ = [
     "CERTIFICATE_FILE",
@@ -50,6 +50,7 @@ __all__ = [
     "BundleDescription",
     "FileSystem",
     "Knobs",
+    "answering_bundle",
     "check_output",
     "extending_bundle",
     "file_digest",

@@ -26,3 +26,12 @@ def stage_bundles(bundle: Bundle) -> list[Bundle]:
     while bundle.has(f"{stage_folder(len(stages))}/{MANIFEST_FILE}"):
         stages.append(load_bundle(bundle.folder / stage_folder(len(stages))))
     return stages
+
+
+def answering_bundle(bundle: Bundle) -> Bundle:
+    """Return the last stage of a cascade, which answers what no other may; else the bundle.
+
+    Raises:
+        BundleError: As in `stage_bundles`.
+    """
+    return (stage_bundles(bundle) or [bundle])[-1]

@@ -29,6 +29,13 @@ class MetricName(StrEnum):
     accuracy = "accuracy"
 
 
+class EngineName(StrEnum):
+    """What scores many documents, or runs a service: this machine, or a Ray cluster."""
+
+    local = "local"
+    ray = "ray"
+
+
 BundleFolder = Annotated[
     Path, typer.Argument(help="The folder of a bundle, as 'longform train' writes it.")
 ]

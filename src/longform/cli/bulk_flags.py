@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from longform.cli.arguments import EngineName
+
 _FILE_SUFFIX = re.compile(r"\.(jsonl?|ndjson|[ct]sv|txt|xlsx?|parquet|arrow|gz|zst)", re.IGNORECASE)
-
-
-class EngineName(StrEnum):
-    """What does bulk work."""
-
-    local = "local"
-    ray = "ray"
 
 
 Engine = Annotated[

@@ -17,6 +17,7 @@ from longform.cli.arguments import (
     CacheMemory,
     Encoding,
     EncodingErrors,
+    EngineName,
     TextColumn,
     TextPairColumn,
     cache_settings,
@@ -27,7 +28,6 @@ from longform.cli.arguments import (
 from longform.cli.bulk_flags import (
     Address,
     Engine,
-    EngineName,
     MaxCharacters,
     PartRows,
     Restart,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from longform.backends.choice import looks_up
 from longform.backends.threads import granted_threads
-from longform.bundle import Bundle, stage_bundles
+from longform.bundle import Bundle, answering_bundle
 from longform.config import DataSettings
 from longform.reporting import Reporter, counted, describe_seconds
 from longform.scale.answers import ANSWERS, ERRORS, PartAccount
@@ -104,7 +104,7 @@ def run_bulk(bundle: Bundle, request: BulkRequest, reporter: Reporter) -> dict[s
 
 def _is_light(bundle: Bundle) -> bool:
     """Tell whether a model computes so little that a thread each is what it can use."""
-    answering = (stage_bundles(bundle) or [bundle])[-1]
+    answering = answering_bundle(bundle)
     return answering.description.kind == "linear" or looks_up(answering)
 
 

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from longform.cli.arguments import BackendName, CacheFolder, CacheMemory, cache_settings
+from longform.cli.arguments import (
+    BackendName,
+    CacheFolder,
+    CacheMemory,
+    EngineName,
+    cache_settings,
+)
 from longform.cli.server_flags import with_server_flags
 
 if TYPE_CHECKING:
     from longform.inference.cache import CacheSettings
     from longform.reporting import Reporter
     from longform.serving.settings import ServerSettings
-
-
-class Engine(StrEnum):
-    """What runs the replicas of a service."""
-
-    local = "local"
-    ray = "ray"
 
 
 @with_server_flags
@@ -40,9 +38,9 @@ def serve(
     cache_memory: CacheMemory = "256MB",
     cache_folder: CacheFolder = None,
     engine: Annotated[
-        Engine,
+        EngineName,
         typer.Option(help="local: one process; ray: replicas on a Ray cluster, as many as needed."),
-    ] = Engine.local,
+    ] = EngineName.local,
 ) -> None:
     """Serve bundles: POST /predict, health, metrics, and a page at /.
 
@@ -58,7 +56,7 @@ def serve(
     limits = ServerSettings.model_validate(settings)
     cache = cache_settings(cache_memory, cache_folder)
     folders = dict(_names_and_folders(bundles, limits.model_folder))
-    if engine is Engine.local:
+    if engine is EngineName.local:
         from longform.scale.serve_options import refuse_without_ray
 
         refuse_without_ray(ray)

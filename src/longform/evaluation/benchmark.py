@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from longform.bundle import load_bundle, stage_bundles
+from longform.bundle import answering_bundle, load_bundle
 from longform.evaluation.turns import Turns
 from longform.evaluation.work import encoder_work
 from longform.inference.linear import LinearScorer
@@ -91,7 +91,7 @@ def measure_workload(folder: Path, documents: Sequence[Document]) -> Workload:
     """Cut documents as a bundle does, and count what its encoder has to compute."""
     bundle = load_bundle(folder)
     # A cascade is measured by the work of the model that it stands for.
-    bundle = (stage_bundles(bundle) or [bundle])[-1]
+    bundle = answering_bundle(bundle)
     if bundle.description.kind == "linear":
         read = LinearScorer.open(bundle).segment(documents)
         return Workload(len(documents), sum(item.coverage.tokens_total for item in read), 0.0)

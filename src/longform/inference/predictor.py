@@ -306,7 +306,7 @@ def windows(documents: Iterable[Document]) -> Iterator[list[Document]]:
     characters = 0
     for document in documents:
         window.append(document)
-        characters += len(document.text) + len(document.text_pair or "")
+        characters += document.characters
         if characters >= _WINDOW_CHARACTERS:
             yield window
             window, characters = [], 0

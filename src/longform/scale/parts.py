@@ -91,7 +91,7 @@ class Part:
             longest: Most characters.
             keep: Whether the part is wanted; else its rows are counted alone.
         """
-        length = _characters(document)
+        length = document.characters
         if longest and length > longest:
             reason = (
                 f"A document has at most {longest:,} characters (--max-characters). "
@@ -144,10 +144,6 @@ def read_parts(
     part.is_last = True
     if part.name.number not in finished:
         yield part
-
-
-def _characters(document: Document) -> int:
-    return len(document.text) + len(document.text_pair or "")
 
 
 def failed_file(file: int, reason: str) -> Part:

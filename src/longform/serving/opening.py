@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from longform.bundle import load_bundle, stage_bundles
+from longform.bundle import answering_bundle, load_bundle
 from longform.inference.cache import CacheSettings
 from longform.inference.predictor import Predictor, load
 from longform.reporting import Reporter
@@ -39,7 +39,7 @@ def predictor_opener(
         from longform.serving.workers.backend import WorkerBackend
 
         bundle = load_bundle(folder)
-        answering = (stage_bundles(bundle) or [bundle])[-1]
+        answering = answering_bundle(bundle)
         if answering.description.kind == "linear":
             # It needs no device, and answers sooner than a process could be asked.
             return load(bundle, reporter=reporter)
