@@ -14,7 +14,7 @@ from longform.data.readers import DocumentReader
 from longform.errors import InputError
 from longform.scale.answers import PartAccount
 from longform.scale.job import Progress
-from longform.scale.parts import FILE_FAULT, PartLimits, PartName, read_parts
+from longform.scale.parts import FILE_FAULT, PartLimits, PartName, failed_file, read_parts
 from longform.scale.ray_engine import RayPlan, plan_cluster
 from longform.scale.sources import InputFile, list_inputs, local_copy
 from longform.scale.storage import Storage
@@ -78,6 +78,13 @@ def test_a_file_that_breaks_off_keeps_what_was_read(tmp_path):
     *_, part = cut(path, PartLimits(rows=1))
     assert part.is_last
     assert part.errors[-1].row == FILE_FAULT
+
+
+def test_a_file_that_cannot_be_opened_leaves_its_finished_parts_alone():
+    assert failed_file(3, "gone").name == PartName(3, 0)
+    part = failed_file(3, "gone", frozenset({0, 1, 3}))
+    assert part.name == PartName(3, 2)
+    assert [error.row for error in part.errors] == [FILE_FAULT]
 
 
 def test_an_empty_file_has_one_empty_part(tmp_path):

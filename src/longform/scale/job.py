@@ -141,7 +141,12 @@ def claimed_output(job: BulkJob, *, resume: bool, restart: bool) -> Iterator[Pro
             _claim_remote(storage, job, resume=resume, restart=restart)
         storage.write_json({str(item.number): item.path for item in job.files}, FILES)
         storage.remove(WRITING)
-        yield Progress(_read_accounts(storage))
+        progress = Progress(_read_accounts(storage))
+        for name, account in progress.accounts.items():
+            if account.failed:
+                # It is tried again: what it says of the file now may not hold any more.
+                storage.remove(name.path(ERRORS))
+        yield progress
         storage.remove(WRITING)
 
 

@@ -30,7 +30,7 @@ def iterate_parts(work: FileWork, job: BulkJob) -> Iterator[Part]:
             reader = DocumentReader(path, job.settings, labelled=False)
             yield from read_parts(reader, work.file.number, job.limits, work.finished)
     except InputError as fault:
-        yield failed_file(work.file.number, str(fault))
+        yield failed_file(work.file.number, str(fault), work.finished)
 
 
 def run_local(

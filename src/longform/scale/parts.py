@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from longform.data.readers import DocumentReader
 from longform.errors import InputError
@@ -146,7 +147,7 @@ def read_parts(
         yield part
 
 
-def failed_file(file: int, reason: str) -> Part:
-    """Return the only part of a file that could not be opened."""
-    name = PartName(file, 0)
+def failed_file(file: int, reason: str, finished: frozenset[int] = frozenset()) -> Part:
+    """Return the part of a file that could not be opened: the first that is not finished."""
+    name = PartName(file, next(number for number in count() if number not in finished))
     return Part(name, errors=[RowError(FILE_FAULT, "", reason)], is_last=True)
