@@ -43,7 +43,7 @@ class Server:
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "longform", "serve", *arguments, "--port", "0"]
         self.process = subprocess.Popen(
-            [*command, "--no-grpc", "--log-level", "WARNING"],
+            [*command, "--log-level", "WARNING"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -111,9 +111,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str) -> Iterator[Server]:
-    """Run a server for a while."""
-    server = Server(*arguments)
+def serving(*arguments: str, engine: tuple[str, ...] = ("--no-grpc",)) -> Iterator[Server]:
+    """Run a server for a while; `engine` are its flags of the engine."""
+    server = Server(*arguments, *engine)
     try:
         yield server
     finally:

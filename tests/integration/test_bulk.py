@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -116,18 +117,36 @@ def test_another_job_is_refused_and_nothing_is_lost(scored, bundle, folder, tmp_
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_that_cannot_be_read_stands_in_the_errors_and_is_tried_again(bundle, tmp_path):
-    folder, output = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    (folder / "a.jsonl").write_text('{"text": "经济补偿金"}\n', encoding="utf-8")
-    (folder / "b.parquet").write_bytes(b"PAR1 and no more")
-    result = run("predict", bundle, "--input", folder, "--output", output, "--json")
+def test_a_file_that_cannot_be_read_stands_in_the_errors_and_is_tried_again(
+    bundle, folder, tmp_path
+):
+    documents, output = tmp_path / "in", tmp_path / "out"
+    documents.mkdir()
+    (documents / "a.jsonl").write_text('{"text": "经济补偿金"}\n', encoding="utf-8")
+    # What a disk may do: the content changes, and neither size nor time tells.
+    file, content = documents / "b.parquet", (folder / "a.parquet").read_bytes()
+    file.write_bytes(content[:-4] + b"gone")
+    when = file.stat().st_mtime_ns
+    command = ("predict", bundle, "--input", documents, "--output", output, "--part-rows", 8)
+    result = run(*command, "--json")
     assert result.status == 1
     assert result.json["failed_files"] == 1
     assert result.json["documents"] == 1
     (fault,) = read(output, "errors")
     assert (fault["file"], fault["row"]) == (1, 0)
     assert "must be whole" in fault["reason"]
+    file.write_bytes(content)
+    os.utime(file, ns=(when, when))
+    again = succeed(*command, "--json").json
+    assert (again["failed_files"], again["documents"], again["scored_now"]) == (0, 41, 40)
+    assert not list(output.glob("errors/*/*"))
+    # Lost once more, the file has nothing to be read for: all its parts are there.
+    file.write_bytes(content[:-4] + b"gone")
+    os.utime(file, ns=(when, when))
+    assert succeed(*command, "--json").json["scored_now"] == 0
+    next(output.glob("answers/file=00001/part-00002.parquet")).unlink()
+    broken = run(*command, "--json")
+    assert (broken.status, broken.json["documents"]) == (1, 33)
 
 
 def test_killed_five_times_the_output_is_that_of_one_run(scored, bundle, folder, tmp_path):

@@ -193,8 +193,8 @@ def _summarize(
 
 def _conclude(summary: dict[str, Any], output: str, reporter: Reporter) -> None:
     reporter.say(
-        f"{summary['documents']:,} documents classified, {summary['truncated']:,} of them not "
-        f"read whole; {summary['error_rows']:,} rows without an answer."
+        f"{counted(summary['documents'], 'document')} classified, {summary['truncated']:,} of them "
+        f"not read whole; {counted(summary['error_rows'], 'row')} without an answer."
     )
     reporter.say(
         f"{summary['scored_now']:,} of them now, in {describe_seconds(summary['seconds'])} "
