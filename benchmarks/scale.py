@@ -28,6 +28,8 @@ from machine import describe_machine
 from scale_plot import Curve, write_plot
 from scale_simulation import Cluster, Part, Simulation
 
+from longform.scale.ray_engine import count_readers
+
 TOLERANCE = 0.15
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
 PART_ROWS = 1_000
@@ -46,7 +48,6 @@ class Assumptions:
         reading_rate: Bytes of text a second of a reader: `data.json`, jsonl, the median.
         driver_seconds: Of a part: processor time of Ray's driver, measured by `scale_driver.py`
             with two actors; more actors cost it more.
-        readers: Files that the Ray engine reads at once (`_FILES_AT_ONCE`).
         opening_seconds: Until a worker is ready.
         slow_share: Of machines, in the second scenario.
         slow_factor: What they take, as a multiple.
@@ -59,7 +60,6 @@ class Assumptions:
     storage_rate: float = 10e9
     reading_rate: float = 122.4e6
     driver_seconds: float = 0.013
-    readers: int = 8
     opening_seconds: float = 30.0
     slow_share: float = 0.05
     slow_factor: float = 2.0
@@ -177,7 +177,7 @@ def extrapolate(
     cluster = Cluster(
         machines=machines,
         workers=load.workers,
-        readers=told.readers * jobs,
+        readers=_readers(load, machines, jobs),
         reading_seconds=PART_ROWS * size * text.raw_bytes / told.reading_rate,
         storage_rate=told.storage_rate,
         network_rate=told.network_rate,
@@ -211,6 +211,13 @@ def extrapolate(
         "lost_machines": outcome.lost_machines,
         "repeated_parts": outcome.repeated,
     }
+
+
+def _readers(load: Load, machines: int, jobs: int) -> int:
+    """Return the files that all jobs read at once, each with its share of the workers."""
+    # A device is worth four workers to the engine.
+    workers = machines * load.workers * (1 if load.is_measured else 4)
+    return jobs * count_readers(-(-workers // jobs))
 
 
 def sweep(

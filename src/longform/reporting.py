@@ -174,12 +174,13 @@ class _Heartbeat:
             return
         self._spoke = now
         own = self._done - self._before
-        left = elapsed * (self._total - self._done) / own if own > 0 else 0.0
         parts = [
             f"  {self._description}: {self._done:,.0f} of {self._total:,.0f} {self._unit}",
             _join_details(self._details),
-            f"about {describe_seconds(left)} left",
         ]
+        if own > 0:
+            left = elapsed * (self._total - self._done) / own
+            parts.append(f"about {describe_seconds(left)} left")
         self._reporter.say("   ".join(part for part in parts if part))
 
 

@@ -18,7 +18,7 @@ from longform.search.bakeoff.contenders import (
 )
 from longform.search.bakeoff.protocol import Protocol
 from longform.search.bakeoff.records import Attempt, Records, Standing
-from longform.search.bakeoff.schedule import Limits, Schedule
+from longform.search.bakeoff.schedule import Estimate, Limits, Schedule
 from longform.search.bakeoff.selection import choose, describe_choice, drop_dominated, front
 from longform.search.bakeoff.statistics import Truth
 from longform.types import Document
@@ -245,7 +245,11 @@ def run_schedule(
     records = Records(tmp_path)
     limits = Limits(budget, splits)
     schedule = Schedule(protocol, standings, records, limits, "accuracy", Reporter(), clock)
-    whole = schedule.run(course, lambda contender: (estimates or {}).get(contender.name))
+    known = {
+        name: told if isinstance(told, Estimate) else Estimate(told)
+        for name, told in (estimates or {}).items()
+    }
+    whole = schedule.run(course, lambda contender: known.get(contender.name))
     return course, {item.name: item for item in standings}, whole
 
 
@@ -273,6 +277,28 @@ def test_estimates_that_were_too_low_are_corrected_for_those_that_follow(tmp_pat
     course, known, _ = run_schedule(tmp_path, seconds, errors, 80, 1, estimates)
     assert course.calls == [("first", 0), ("second", 0)]
     assert known["third"].out.startswith("skipped: its first split would take about 46 s")
+
+
+def test_the_cheapest_of_each_kind_comes_before_the_second_of_another(tmp_path):
+    seconds = {"bag": 10.0, "wide bag": 12.0, "frozen": 30.0, "wide frozen": 50.0}
+    kinds = {name: Estimate(value, name.split()[-1]) for name, value in seconds.items()}
+    errors = dict.fromkeys(seconds, 0.1)
+    course, _, _ = run_schedule(tmp_path, seconds, errors, 1_000, 1, kinds)
+    assert [name for name, _ in course.calls] == ["bag", "frozen", "wide bag", "wide frozen"]
+
+
+def test_what_one_kind_took_beyond_its_estimate_says_nothing_of_another(tmp_path):
+    seconds = {"bag": 10.0, "frozen": 12.0, "other bag": 36.0, "other frozen": 20.0}
+    estimates = {
+        "bag": Estimate(2.0, "bag"),
+        "frozen": Estimate(11.0, "frozen"),
+        "other bag": Estimate(12.0, "bag"),
+        "other frozen": Estimate(19.0, "frozen"),
+    }
+    errors = dict.fromkeys(seconds, 0.1)
+    course, known, _ = run_schedule(tmp_path, seconds, errors, 80, 1, estimates)
+    assert course.calls == [("bag", 0), ("frozen", 0), ("other frozen", 0)]
+    assert known["other bag"].out.startswith("skipped: its first split would take about 1 min")
 
 
 def test_vectors_that_are_kept_cost_the_further_splits_nothing(tmp_path):

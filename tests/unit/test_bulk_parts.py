@@ -160,12 +160,12 @@ def test_a_table_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_cluster_is_filled_by_what_each_worker_needs():
     nodes = [NODE(4, 0, 0), NODE(3, 0, 0)]
-    assert plan_cluster(nodes, 2, None, "cpu") == RayPlan(workers=3, threads=2)
+    assert plan_cluster(nodes, 2, None, "cpu") == RayPlan(workers=3, threads=2, readers=1)
     assert plan_cluster(nodes, 2, 9, "cpu").workers == 9
     gpus = [NODE(8, 2, 0), NODE(8, 2, 0)]
-    assert plan_cluster(gpus, 8, None, "gpu") == RayPlan(4, 1, gpus=1, segmenters=12)
+    assert plan_cluster(gpus, 8, None, "gpu") == RayPlan(4, 1, 4, gpus=1, segmenters=12)
     npus = [NODE(8, 0, 8)]
-    assert plan_cluster(npus, 8, None, "npu") == RayPlan(8, 1, npus=1, segmenters=1)
+    assert plan_cluster(npus, 8, None, "npu") == RayPlan(8, 1, 8, npus=1, segmenters=1)
 
 
 def test_without_an_address_no_cluster_of_others_is_joined(monkeypatch):

@@ -21,6 +21,7 @@ from longform.backends.onnx import Precision as OnnxPrecision
 from longform.backends.processor import has_bf16_units, has_nvidia_gpu, processor_name
 from longform.backends.threads import granted_threads
 from longform.bundle import ENCODER_FILE, SHAPES_FILE, Bundle, stage_bundles
+from longform.config import LOOK_UP_ENCODERS
 from longform.errors import InputError
 from longform.extras import is_available, require
 from longform.reporting import Reporter
@@ -298,7 +299,7 @@ def _fastest(bundle: Bundle, fitting: list[Candidate], reporter: Reporter) -> Ca
 
 def looks_up(bundle: Bundle) -> bool:
     """Tell whether the encoder of a bundle computes nothing: it looks token vectors up."""
-    return bundle.description.knobs.model.get("encoder") in ("bag", "static")
+    return bundle.description.knobs.model.get("encoder") in LOOK_UP_ENCODERS
 
 
 def _write_record(path: Path, content: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from longform.config.loading import (
     read_settings,
 )
 from longform.config.model import (
+    LOOK_UP_ENCODERS,
     SCRATCH_ENCODERS,
     STATIC,
     Aggregation,
@@ -30,6 +31,7 @@ from longform.config.training import OptimizationSettings, TrainingSettings
 __all__ = [
     "ALIASES",
     "LINEAR",
+    "LOOK_UP_ENCODERS",
     "SCRATCH_ENCODERS",
     "STATIC",
     "Aggregation",

@@ -13,6 +13,8 @@ STATIC = "static"
 """Value of `encoder` that asks for token vectors distilled from the encoder of `static_from`."""
 SCRATCH_ENCODERS = ("bag", "lstm", "linformer", STATIC)
 """Values of `encoder` that name an encoder of longform's own, of which no folder is loaded."""
+LOOK_UP_ENCODERS = ("bag", STATIC)
+"""Those of them that look vectors up and take their mean, and compute nothing else."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longform.config import LOOK_UP_ENCODERS
 from longform.extras import require
 from longform.models import LongTextClassifier
 from longform.types import POSITION_FEATURES
@@ -63,7 +64,7 @@ def encoder_example(model: LongTextClassifier) -> Graph:
     """
     ids = torch.randint(0, 7, (3, min(11, model.config.segment_length)))
     axes = {0: torch.export.Dim("segments"), 1: torch.export.Dim("tokens")}
-    if model.config.encoder not in ("bag", "lstm", "static"):
+    if model.config.encoder not in (*LOOK_UP_ENCODERS, "lstm"):
         # All others have a table of positions, or were tested up to their length only.
         axes[1] = torch.export.Dim("tokens", max=model.config.segment_length)
     shapes = {"input_ids": axes, "attention_mask": axes}

@@ -27,8 +27,9 @@ _READING_CPUS = 0.05
 _CPU_SHARE = 0.25
 """Of its threads, what a worker asks of the cluster: those of a lost machine find room on another
 and are slower there, instead of waiting for a machine that never comes."""
-_FILES_AT_ONCE = 8
-"""Files that are read at once, where the workers are fewer."""
+_WORKERS_OF_A_READER = 4
+"""A reader keeps up with more workers than that even where they are linear models; each is a
+process of four seconds of processor time before its first row."""
 _PAYLOAD = "payload"
 
 
@@ -39,6 +40,7 @@ class RayPlan:
     Attributes:
         workers: Actors that score.
         threads: CPU threads of each.
+        readers: Files that are read at once.
         gpus: NVIDIA GPUs of each, 0 or 1.
         npus: Ascend NPUs of each, 0 or 1.
         segmenters: Actors that cut documents for those that score; 0 where each cuts its own.
@@ -46,6 +48,7 @@ class RayPlan:
 
     workers: int
     threads: int
+    readers: int
     gpus: int = 0
     npus: int = 0
     segmenters: int = 0
@@ -68,16 +71,23 @@ def plan_cluster(
     cpus = sum(int(node.cpus) for node in nodes)
     if device == "cpu":
         room = sum(int(node.cpus // threads) for node in nodes)
-        return RayPlan(workers or max(1, room), threads)
+        count = workers or max(1, room)
+        return RayPlan(count, threads, count_readers(count))
     devices = int(sum(node.gpus if device == "gpu" else node.npus for node in nodes))
     count = workers or devices
     return RayPlan(
         count,
         threads=1,
+        readers=count_readers(_WORKERS_OF_A_READER * count),
         gpus=int(device == "gpu"),
         npus=int(device == "npu"),
         segmenters=max(1, cpus - count),
     )
+
+
+def count_readers(workers: int) -> int:
+    """Return how many files are read at once for so many workers of CPUs."""
+    return -(-workers // _WORKERS_OF_A_READER)
 
 
 def run_ray(
@@ -108,7 +118,7 @@ def run_ray(
         _read,
         fn_kwargs={"job": job},
         num_cpus=_READING_CPUS,
-        compute=TaskPoolStrategy(size=min(len(rows), max(_FILES_AT_ONCE, plan.workers))),
+        compute=TaskPoolStrategy(size=min(len(rows), plan.readers)),
         **options,
     )
     scoring = _worker_options(plan) | {"compute": ActorPoolStrategy(size=plan.workers)}

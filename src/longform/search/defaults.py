@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from longform.config import RunConfig
-from longform.config.model import SCRATCH_ENCODERS, STATIC
+from longform.config.model import LOOK_UP_ENCODERS, SCRATCH_ENCODERS, STATIC
 from longform.models.aggregators import AGGREGATORS
 from longform.search.costs import EncoderCost
 from longform.search.space import Choices, Parameter, Range, Space
@@ -65,7 +65,7 @@ def default_space(
             Parameter("learning_rate", Range(1e-3, 3e-2, log=True), when, STATIC),
             Parameter("static_token_dropout", Range(0.0, 0.6, 0.1), when),
         ]
-    others = tuple(name for name in scratch if name not in ("bag", STATIC))
+    others = tuple(name for name in scratch if name not in LOOK_UP_ENCODERS)
     if others:
         when = {"encoder": others}
         parameters.append(Parameter("learning_rate", Range(2e-4, 5e-3, log=True), when, "scratch"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from longform.config import SCRATCH_ENCODERS, STATIC, RunConfig
+from longform.config import LOOK_UP_ENCODERS, SCRATCH_ENCODERS, RunConfig
 from longform.errors import ConfigError
 from longform.training.devices import Device
 from longform.training.optimizer import Rates
@@ -39,7 +39,7 @@ def kind_of_training(config: RunConfig) -> str:
     """Return the key of `RECIPES` that a configuration falls under."""
     if config.frozen:
         return "frozen"
-    if config.encoder in ("bag", STATIC):
+    if config.encoder in LOOK_UP_ENCODERS:
         return config.encoder
     if config.encoder in SCRATCH_ENCODERS:
         return "scratch"

@@ -24,6 +24,9 @@ Encode = Callable[[Tensor, Tensor], Tensor]
 
 KEEP_ALL = math.inf
 _LARGER = 4
+LOOKED_UP_LARGER = 256
+"""As `larger`, for encoders that look vectors up and sum them as they go: what they keep is small,
+and the gradient of their tables is most of their work."""
 
 
 class PiecewiseEncoding:
@@ -33,11 +36,15 @@ class PiecewiseEncoding:
         micro_batch_tokens: Most padded tokens of a piece; a longer segment makes its own.
         kept_tokens: Padded tokens of a batch whose activations may be kept for the gradients; the
             pieces beyond them are encoded twice. `KEEP_ALL` encodes nothing twice.
+        larger: How many times the size of a piece where all activations stay.
     """
 
-    def __init__(self, micro_batch_tokens: int, kept_tokens: float = KEEP_ALL) -> None:
+    def __init__(
+        self, micro_batch_tokens: int, kept_tokens: float = KEEP_ALL, larger: int = _LARGER
+    ) -> None:
         self.micro_batch_tokens = micro_batch_tokens
         self.kept_tokens = kept_tokens
+        self._larger = larger
 
     def __call__(self, encode: Encode, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode segments.
@@ -54,7 +61,7 @@ class PiecewiseEncoding:
         # Where all activations stay, small pieces save nothing, and each costs the embeddings a
         # gradient of their whole table.
         keeps_all = self.kept_tokens == KEEP_ALL and torch.is_grad_enabled()
-        budget = self.micro_batch_tokens * (_LARGER if keeps_all else 1)
+        budget = self.micro_batch_tokens * (self._larger if keeps_all else 1)
         pieces = list(pack_segments(lengths, budget))
         kept = 0
         vectors = []

@@ -23,7 +23,22 @@ _FIRST_SHARE = 0.5
 """Share of the time left that the first split of a contender may take: others want theirs too."""
 
 JudgeContender = Callable[[Contender, Round, Deadline], Attempt]
-EstimateSeconds = Callable[[Contender], "float | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the first split of a contender will take.
+
+    Attributes:
+        seconds: By the speed of the machine.
+        kind: Of training; what one took beyond its estimate, others of its kind will too.
+    """
+
+    seconds: float
+    kind: str = ""
+
+
+EstimateSeconds = Callable[[Contender], "Estimate | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +57,9 @@ class Limits:
 class Schedule:
     """The rounds of a bake-off, in the order of their cost.
 
-    Each contender gets its first split early, the cheap ones first; after each round those that
-    are clearly dominated are out, and the time is left to the others.
+    Each contender gets its first split early: first the cheapest of each kind of training, so that
+    no kind goes unseen for the sake of many of another, then the others, the cheap ones first.
+    After each round those that are clearly dominated are out, and the time is left to the others.
 
     Args:
         protocol: The splits.
@@ -77,17 +93,17 @@ class Schedule:
         # Those that there was no time for: less will be left later.
         self._untimely: set[str] = set()
         self._estimating = 0.0
-        # What first splits took, of what had been estimated: others may be at work on the machine,
-        # and an estimate counts tokens alone.
-        self._overruns: list[float] = []
+        # What first splits took, of what had been estimated, by kind of training: others may be at
+        # work on the machine, and an estimate counts tokens alone.
+        self._overruns: dict[str, list[float]] = {}
 
     def run(self, judge: JudgeContender, estimate: EstimateSeconds) -> bool:
         """Go through the rounds.
 
         Args:
             judge: Trains a contender and judges it on a split.
-            estimate: Says, before the first split of a contender, how many seconds it will take;
-                None when nothing is known.
+            estimate: Says, before the first split of a contender, what it will take; None when
+                nothing is known.
 
         Returns:
             Whether all rounds were done, and not the budget ended them.
@@ -135,20 +151,25 @@ class Schedule:
         if not waiting:
             return
         divided = self._protocol.round(number)
-        costly: list[tuple[float, Standing]] = []
+        costly: list[tuple[Estimate, Standing]] = []
         for standing in waiting:
             expected = self._expected(standing, estimate)
-            if expected:
+            if expected is not None and expected.seconds:
                 costly.append((expected, standing))
             else:
                 # Those of which nothing is known keep their place in the table, among the cheap.
-                self._try(standing, expected, divided, judge, advance)
-        for seconds, standing in sorted(costly, key=lambda pair: pair[0]):
-            is_first = not standing.judged
-            factor = max(1.0, statistics.median(self._overruns or (1.0,))) if is_first else 1.0
-            self._try(standing, factor * seconds, divided, judge, advance)
-            if is_first and standing.judged:
-                self._overruns.append(standing.attempts[-1].seconds / seconds)
+                seconds = None if expected is None else expected.seconds
+                self._try(standing, seconds, divided, judge, advance)
+        for expected, standing in _by_kind_and_cost(costly):
+            if standing.judged:
+                self._try(standing, expected.seconds, divided, judge, advance)
+                continue
+            seen = self._overruns.setdefault(expected.kind, [])
+            factor = max(1.0, statistics.median(seen or (1.0,)))
+            self._try(standing, factor * expected.seconds, divided, judge, advance)
+            last = standing.attempts[-1] if standing.attempts else None
+            if last is not None and last.split == number and last.state != "failed":
+                seen.append(last.seconds / expected.seconds)
 
     def _try(
         self,
@@ -168,10 +189,10 @@ class Schedule:
         # An estimate that was too low must not take the time of the others.
         self._judge(standing, divided, judge, (share * left, advance))
 
-    def _expected(self, standing: Standing, estimate: EstimateSeconds) -> float | None:
+    def _expected(self, standing: Standing, estimate: EstimateSeconds) -> Estimate | None:
         known = standing.split_seconds
         if known is not None or standing.name == MAJORITY:
-            return known or 0.0
+            return Estimate(known or 0.0)
         begun = self._clock()
         try:
             return estimate(standing.contender)
@@ -230,6 +251,20 @@ class Schedule:
         value = metric_of(self._protocol.truth, standing, self._metric)
         cost = "" if attempt.document_ms is None else f"{attempt.document_ms:10,.2f} ms/document"
         return f"{head} {100 * value:6.2f} so far {attempt.seconds:8,.1f} s {cost}"
+
+
+def _by_kind_and_cost(
+    waiting: Sequence[tuple[Estimate, Standing]],
+) -> list[tuple[Estimate, Standing]]:
+    """Return the cheapest of each kind, then the others, both by cost."""
+    ordered = sorted(waiting, key=lambda pair: pair[0].seconds)
+    seen: set[str] = set()
+    first, others = [], []
+    for expected, standing in ordered:
+        is_new = expected.kind not in seen and not standing.judged
+        (first if is_new else others).append((expected, standing))
+        seen.add(expected.kind)
+    return [*first, *others]
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,12 +22,13 @@ from longform.search.bakeoff.estimates import Estimator
 from longform.search.bakeoff.protocol import Protocol, Round
 from longform.search.bakeoff.records import SPLITS_NAME, Attempt, Records, Standing
 from longform.search.bakeoff.result import BakeoffResult, advise, make_rows
-from longform.search.bakeoff.schedule import Limits, Schedule
+from longform.search.bakeoff.schedule import Estimate, Limits, Schedule
 from longform.search.bakeoff.statistics import Metric, majority
 from longform.search.bakeoff.training import renumber, train_contender
 from longform.search.folder import FolderKind, claimed_folder, write_json
 from longform.search.identity import digest_documents
 from longform.search.watch import Deadline
+from longform.training.arguments import kind_of_training
 
 RECORD_NAME = "bakeoff.json"
 RESULT_NAME = "result.json"
@@ -175,11 +176,13 @@ def _judge(
 
 def _estimate(
     estimator: Estimator, config: RunConfig, contender: Contender, reporter: Reporter
-) -> float | None:
-    seconds = estimator.seconds(contender.configure(config))
-    if seconds is not None:
-        reporter.say(f"{contender.name}: about {describe_seconds(seconds)} for its first split.")
-    return seconds
+) -> Estimate | None:
+    own = contender.configure(config)
+    seconds = estimator.seconds(own)
+    if seconds is None:
+        return None
+    reporter.say(f"{contender.name}: about {describe_seconds(seconds)} for its first split.")
+    return Estimate(seconds, kind_of_training(own))
 
 
 def _require_judged(standings: Sequence[Standing], status: int) -> None:
