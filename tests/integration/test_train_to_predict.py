@@ -209,10 +209,10 @@ def test_r51_an_export_with_other_weights_is_refused_and_nothing_is_written(
 
     from longform.export import runtime_targets
 
-    def export_forgotten(model, path):
+    def export_forgotten(model, path, split):
         with torch.no_grad():
             model.head.classifier.weight.mul_(1.5)
-        export_head(model, path)
+        export_head(model, path, split)
         with torch.no_grad():
             model.head.classifier.weight.div_(1.5)
 

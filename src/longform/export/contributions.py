@@ -1,4 +1,4 @@
-"""The split of the logits over the segments, as an ONNX file beside the head."""
+"""The gate of the exported split of the logits over the segments."""
 
 from __future__ import annotations
 
@@ -9,38 +9,23 @@ import torch
 
 from longform.backends.contributions import OnnxContributions
 from longform.errors import ParityError
-from longform.export.onnx import export_graph, head_example
 from longform.models import LongTextClassifier
-from longform.models.contributions import Contributions, is_sum
 from longform.types import POSITION_FEATURES
 
 _TOLERANCE = 1e-4
 _SEGMENTS = (1, 2, 7, 64, 200)
 
 
-def export_contributions(model: LongTextClassifier, path: Path) -> bool:
-    """Write `onnx/contributions.onnx` for a head whose logits are a sum over the segments.
+def check_contributions(model: LongTextClassifier, path: Path) -> None:
+    """Compare the split with the logits of the trained model, for documents of several lengths.
 
     Args:
         model: The trained model, in fp32 on the CPU.
-        path: Where to write; the numbers of documents and segments stay dynamic.
-
-    Returns:
-        Whether there is such a file: not for recurrent heads, transformers and pairs.
+        path: Of the exported split.
 
     Raises:
         ParityError: The contributions that the file gives do not sum to the logits.
     """
-    if not is_sum(model.head):
-        return False
-    _, example, shapes = head_example(model)
-    module = Contributions(model.head).eval()
-    export_graph(module, example, shapes, path, ["contributions", "base"])
-    _require_sum(model, path)
-    return True
-
-
-def _require_sum(model: LongTextClassifier, path: Path) -> None:
     split = OnnxContributions(path)
     generator = np.random.default_rng(0)
     most = model.config.max_segments if model.config.aggregator == "concat" else None

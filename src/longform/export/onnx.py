@@ -1,4 +1,4 @@
-"""The trained model to two ONNX files: the encoder and the head.
+"""The trained model to ONNX files: the encoder, the head, and the head's split over segments.
 
 Opset 18 is the newest that the Ascend compiler accepts. onnxslim folds the LSTM weights that both
 that compiler and quantisers need as constants.
@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from longform.config import LOOK_UP_ENCODERS
 from longform.extras import require
 from longform.models import LongTextClassifier
+from longform.models.contributions import Contributions
 from longform.types import POSITION_FEATURES
 
 OPSET = 18
@@ -50,6 +51,21 @@ class _Head(nn.Module):
         self, segment_vectors: Tensor, segment_mask: Tensor, segment_positions: Tensor
     ) -> Tensor:
         return self.head(segment_vectors, segment_mask, segment_positions)
+
+
+class _HeadAndSplit(nn.Module):
+    """The head, and its logits split over the segments: both hold the same layers."""
+
+    def __init__(self, model: LongTextClassifier) -> None:
+        super().__init__()
+        self.head = model.head
+        self.contributions = Contributions(model.head)
+
+    def forward(
+        self, segment_vectors: Tensor, segment_mask: Tensor, segment_positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        arguments = (segment_vectors, segment_mask, segment_positions)
+        return self.head(*arguments), *self.contributions(*arguments)
 
 
 Graph = tuple[nn.Module, tuple[Tensor, ...], dict[str, Any]]
@@ -91,46 +107,52 @@ def export_encoder(model: LongTextClassifier, path: Path) -> None:
         model: The trained model, in fp32 on the CPU.
         path: Where to write; batch and length stay dynamic.
     """
-    export_graph(*encoder_example(model), path, ["segment_vector"])
+    export_graph(*encoder_example(model), {path: ["segment_vector"]})
 
 
-def export_head(model: LongTextClassifier, path: Path) -> None:
+def export_head(model: LongTextClassifier, path: Path, split: Path | None = None) -> None:
     """Write `onnx/head.onnx`: vectors, mask and positions of documents -> `logits`.
 
     Args:
         model: The trained model, in fp32 on the CPU.
         path: Where to write; the numbers of documents and segments stay dynamic.
+        split: Where to write `onnx/contributions.onnx` too: the same -> `contributions`, `base`.
+            For heads that `longform.models.contributions.is_sum` is true of. One tracing gives
+            both files, in little more than the time of one.
     """
-    export_graph(*head_example(model), path, ["logits"])
+    module, example, shapes = head_example(model)
+    files = {path: ["logits"]}
+    if split is not None:
+        module = _HeadAndSplit(model).eval()
+        files[split] = ["contributions", "base"]
+    export_graph(module, example, shapes, files)
 
 
 def export_graph(
     module: nn.Module,
     example: tuple[Tensor, ...],
     dynamic_shapes: dict[str, Any],
-    path: Path,
-    outputs: list[str],
+    files: Mapping[Path, list[str]],
 ) -> None:
-    """Write a module as an ONNX file.
+    """Write a module as an ONNX file, or as several that give a part of its outputs each.
 
     Args:
         module: In fp32 on the CPU.
         example: Of its inputs.
         dynamic_shapes: Which axes of its inputs stay open, by input name.
-        path: Where to write.
-        outputs: Their names.
+        files: Where to write -> the names of the outputs there; together, in order, all of them.
     """
     onnx = require("onnx", "Export to ONNX")
     require("onnxscript", "Export to ONNX")
     onnxslim = require("onnxslim", "Export to ONNX")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    inputs, outputs = list(dynamic_shapes), [name for names in files.values() for name in names]
     with quiet():
         program = torch.onnx.export(
             module,
             example,
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(dynamic_shapes),
+            input_names=inputs,
             output_names=outputs,
             dynamic_shapes=dynamic_shapes,
             verbose=False,
@@ -139,13 +161,17 @@ def export_graph(
             raise RuntimeError("the ONNX exporter returned nothing")
         slimmed = onnxslim.slim(program.model_proto)
     parameters = sum(p.numel() * p.element_size() for p in module.parameters())
-    onnx.save(
-        slimmed,
-        str(path),
-        save_as_external_data=parameters > _PROTOBUF_LIMIT,
-        location=f"{path.name}.data",
-    )
-    _check_interface(onnx.load(str(path), load_external_data=False), dynamic_shapes, outputs)
+    for path, names in files.items():
+        whole = names == outputs
+        part = slimmed if whole else onnx.utils.Extractor(slimmed).extract_model(inputs, names)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(
+            part,
+            str(path),
+            save_as_external_data=parameters > _PROTOBUF_LIMIT,
+            location=f"{path.name}.data",
+        )
+        _check_interface(onnx.load(str(path), load_external_data=False), inputs, names)
 
 
 def _check_interface(proto: Any, inputs: Iterable[str], outputs: list[str]) -> None:

@@ -12,11 +12,12 @@ from longform.bundle import CONTRIBUTIONS_FILE
 from longform.errors import InputError
 from longform.export.calibration import calibration_batches, fallback_counts, rank_layers
 from longform.export.context import ExportContext
-from longform.export.contributions import export_contributions
+from longform.export.contributions import check_contributions
 from longform.export.onnx import export_head
 from longform.export.openvino import can_quantize, quantize_calibrated
 from longform.export.parity import require_parity
 from longform.extras import require
+from longform.models.contributions import is_sum
 
 
 def make_onnx(context: ExportContext) -> None:
@@ -29,9 +30,11 @@ def make_onnx(context: ExportContext) -> None:
     source = context.exports.onnx()
     for path in source.parent.glob(f"{source.name}*"):
         shutil.copyfile(path, context.encoder.parent / path.name)
-    export_head(context.model, context.head)
+    split = context.folder / CONTRIBUTIONS_FILE if is_sum(context.model.head) else None
+    export_head(context.model, context.head, split)
     require_parity(context.judge("onnx:fp32", OnnxBackend(context.encoder, context.head)))
-    export_contributions(context.model, context.folder / CONTRIBUTIONS_FILE)
+    if split is not None:
+        check_contributions(context.model, split)
 
 
 def make_openvino(context: ExportContext) -> None:
