@@ -21,6 +21,9 @@ from longform.search.watch import BudgetSpent, Deadline
 
 _FIRST_SHARE = 0.5
 """Share of the time left that the first split of a contender may take: others want theirs too."""
+_CUT_SHARE = 0.75
+"""Share at which it is cut, if it was expected to take less: estimates leave the head's training
+out, and what is cut shortly before its end helps nobody."""
 
 JudgeContender = Callable[[Contender, Round, Deadline], Attempt]
 
@@ -186,8 +189,9 @@ class Schedule:
             self._untimely.add(standing.name)
             self._skip(standing, seconds, max(left, 0.0))
             return
-        # An estimate that was too low must not take the time of the others.
-        self._judge(standing, divided, judge, (share * left, advance))
+        # An estimate that was much too low must not take the time of the others.
+        most = share if seconds is None else max(share, _CUT_SHARE)
+        self._judge(standing, divided, judge, (most * left, advance))
 
     def _expected(self, standing: Standing, estimate: EstimateSeconds) -> Estimate | None:
         known = standing.split_seconds
@@ -257,10 +261,10 @@ def _by_kind_and_cost(
     waiting: Sequence[tuple[Estimate, Standing]],
 ) -> list[tuple[Estimate, Standing]]:
     """Return the cheapest of each kind, then the others, both by cost."""
-    ordered = sorted(waiting, key=lambda pair: pair[0].seconds)
     seen: set[str] = set()
-    first, others = [], []
-    for expected, standing in ordered:
+    first: list[tuple[Estimate, Standing]] = []
+    others: list[tuple[Estimate, Standing]] = []
+    for expected, standing in sorted(waiting, key=lambda pair: pair[0].seconds):
         is_new = expected.kind not in seen and not standing.judged
         (first if is_new else others).append((expected, standing))
         seen.add(expected.kind)
