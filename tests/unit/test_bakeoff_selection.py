@@ -19,8 +19,14 @@ from longform.search.bakeoff.contenders import (
 from longform.search.bakeoff.protocol import Protocol
 from longform.search.bakeoff.records import Attempt, Records, Standing
 from longform.search.bakeoff.schedule import Estimate, Limits, Schedule
-from longform.search.bakeoff.selection import choose, describe_choice, drop_dominated, front
-from longform.search.bakeoff.statistics import Truth
+from longform.search.bakeoff.selection import (
+    choose,
+    describe_choice,
+    describe_unseen,
+    drop_dominated,
+    front,
+)
+from longform.search.bakeoff.statistics import Difference, Truth
 from longform.types import Document
 
 DOCUMENTS = 1_000
@@ -251,6 +257,17 @@ def run_schedule(
     }
     whole = schedule.run(course, lambda contender: known.get(contender.name))
     return course, {item.name: item for item in standings}, whole
+
+
+def test_what_the_judges_say_of_a_cheaper_one_is_told():
+    equal = Difference(-0.005, 0.007, -0.019, 0.009, 0.47, 1, 997)
+    told = describe_unseen("linear", 0.957, equal, "static")
+    assert told == (
+        "There linear, which costs less, has 95.7: static is -0.5 points from it (95 % interval "
+        "-1.9 to 0.9), which does not tell them apart: linear is as sound a choice."
+    )
+    better = Difference(0.02, 0.007, 0.006, 0.034, 0.004, 1, 997)
+    assert "tell them apart" not in describe_unseen("linear", 0.957, better, "static")
 
 
 def test_each_gets_its_first_split_early_the_cheap_ones_first(tmp_path):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from longform.search.bakeoff.result import BakeoffResult, Row
 
 _WIDTH = 120
+_NAME_WIDTH = 32
+_REFERENCE = "against this one"
 
 
 def print_bakeoff(result: BakeoffResult, report: Path) -> None:
@@ -44,11 +46,12 @@ def print_bakeoff(result: BakeoffResult, report: Path) -> None:
 
 
 def _table(result: BakeoffResult) -> Table:
+    longest = max((len(row.name) for row in result.judged), default=0)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("contender")
+    table.add_column("contender", min_width=min(_NAME_WIDTH, longest), overflow="fold")
     for name in ("accuracy", "macro-F1", "splits", "ms/document", "s/split"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column(f"points to {result.reference} (95 %)", no_wrap=True)
+    table.add_column("points (95 %)", no_wrap=True)
     table.add_column("")
     for row in result.judged:
         table.add_row(*_cells(row, result), style="bold" if row.name == result.chosen else "")
@@ -63,7 +66,7 @@ def _cells(row: Row, result: BakeoffResult) -> list[str]:
         str(row.splits),
         "" if row.document_ms is None else f"{row.document_ms:,.2f}",
         "" if row.train_seconds is None else f"{row.train_seconds:,.1f}",
-        show_gap(row.gaps.get(result.metric)),
+        _REFERENCE if row.name == result.reference else show_gap(row.gaps.get(result.metric)),
         row.verdict,
     ]
 

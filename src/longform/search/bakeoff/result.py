@@ -14,6 +14,7 @@ from longform.search.bakeoff.selection import (
     Choice,
     describe_choice,
     describe_price,
+    describe_unseen,
     front,
     is_as_good,
     metric_of,
@@ -241,6 +242,16 @@ def advise(
             f"{100 * figures.accuracy:.1f} (95 % interval {100 * low:.1f} to {100 * high:.1f}), "
             f"macro-F1 {100 * figures.macro_f1:.1f}, trained on the others."
         )
+        told += [
+            describe_unseen(
+                item.name,
+                getattr(ending.figures[item.name], metric),
+                ending.gaps[item.name][metric],
+                choice.chosen.name,
+            )
+            for item in cheaper
+            if item.name in ending.figures and metric in ending.gaps.get(item.name, {})
+        ]
     else:
         told.append(
             "The documents are too few for a part of their own that judges the choice: its figure "

@@ -197,6 +197,17 @@ def describe_price(
     )
 
 
+def describe_unseen(cheaper: str, figure: float, gap: Difference, chosen: str) -> str:
+    """Say how a cheaper contender did on the documents that no selection saw."""
+    told = (
+        f"There {cheaper}, which costs less, has {100 * figure:.1f}: {chosen} is "
+        f"{100 * gap.value:+.1f} points from it (95 % interval {_ends(gap)})"
+    )
+    if gap.low > 0:
+        return f"{told}."
+    return f"{told}, which does not tell them apart: {cheaper} is as sound a choice."
+
+
 def _costs_no_more(rival: Standing, standing: Standing) -> bool:
     if rival.document_ms is None or standing.document_ms is None:
         return False
