@@ -93,7 +93,7 @@ def test_s2_03_a_bundle_lends_its_encoder_to_a_run_with_other_labels(
     corpus_of_other_labels.write_text(rows, encoding="utf-8")
     result = run(
         *("train", "--data", corpus_of_other_labels, "--output", second, "--encoder", first),
-        *("--json", "--set", *TUNED, "frozen=true"),
+        *("--json", "--set", *TUNED, "frozen=true", "aggregator=mean"),
     )
     assert result.status == 0, result.err
     assert "Starting from the encoder of first" in result.err

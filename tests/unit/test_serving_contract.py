@@ -72,7 +72,7 @@ def addresses():
 
 
 FEW = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     database=None,
     derandomize=True,
