@@ -71,14 +71,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="of a run")
     given = parser.parse_args()
     named = {"encoder": given.bundle, "bag": given.bag}
+    there = {name: bundle for name, bundle in named.items() if Path(bundle).exists()}
+    for name in named.keys() - there.keys():
+        print(f"No bundle in {named[name]}: {name} is not measured.")
+    if not there:
+        return
     found: dict[str, Any] = {"machine": describe_machine()}
     print_machine(found["machine"])
     with tempfile.TemporaryDirectory() as folder:
         bodies = Bodies(Path(given.data), Path(folder))
-        for name, bundle in named.items():
-            if not Path(bundle).exists():
-                print(f"No bundle in {bundle}: {name} is not measured.")
-                continue
+        for name, bundle in there.items():
             found[name] = compare(bundle, bodies, given.rounds, given.seconds)
             found[name]["load"] = round(os.getloadavg()[0], 2)
             RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import statistics
@@ -74,13 +75,13 @@ class Load:
     Attributes:
         workers: Of a machine.
         seconds: That one of them takes for a document.
-        is_measured: Whether the seconds rest on measured figures.
+        device: `cpu`, or `gpu`, whose seconds rest on no measured figures.
     """
 
     name: str
     workers: int
     seconds: float
-    is_measured: bool
+    device: str
 
 
 def validate(measured: dict[str, Any]) -> dict[str, Any]:
@@ -147,14 +148,14 @@ def loads(record: dict[str, Any], told: Assumptions) -> list[Load]:
         return float(item["serial_seconds"] + threaded / told.threads)
 
     return [
-        Load("linear", told.threads, linear["core_seconds"], True),
-        Load("cascade", 1, shared(cascade), True),
-        Load("full e5-small, int8", 1, shared(full), True),
+        Load("linear", told.threads, linear["core_seconds"], "cpu"),
+        Load("cascade", 1, shared(cascade), "cpu"),
+        Load("full e5-small, int8", 1, shared(full), "cpu"),
         Load(
             f"full e5-small, {told.devices} {device['device']} a machine",
             told.devices,
             1 / device["documents_per_second"],
-            False,
+            "gpu",
         ),
     ]
 
@@ -177,7 +178,7 @@ def extrapolate(
     cluster = Cluster(
         machines=machines,
         workers=load.workers,
-        readers=_readers(load, machines, jobs),
+        readers=jobs * count_readers(math.ceil(machines * load.workers / jobs), load.device),
         reading_seconds=PART_ROWS * size * text.raw_bytes / told.reading_rate,
         storage_rate=told.storage_rate,
         network_rate=told.network_rate,
@@ -213,13 +214,6 @@ def extrapolate(
     }
 
 
-def _readers(load: Load, machines: int, jobs: int) -> int:
-    """Return the files that all jobs read at once, each with its share of the workers."""
-    # A device is worth four workers to the engine.
-    workers = machines * load.workers * (1 if load.is_measured else 4)
-    return jobs * count_readers(-(-workers // jobs))
-
-
 def sweep(
     record: dict[str, Any], told: Assumptions, spread: list[float]
 ) -> dict[str, dict[str, Any]]:
@@ -232,7 +226,7 @@ def sweep(
     found: dict[str, dict[str, Any]] = {}
     for load in loads(record, told):
         found[load.name] = {
-            "is_measured": load.is_measured,
+            "is_measured": load.device == "cpu",
             "workers_per_machine": load.workers,
             "seconds_per_document": load.seconds,
             "calm": [extrapolate(load, count, told, spread) for count in SIZES],

@@ -267,7 +267,10 @@ def test_what_the_judges_say_of_a_cheaper_one_is_told():
         "-1.9 to 0.9), which does not tell them apart: linear is as sound a choice."
     )
     better = Difference(0.02, 0.007, 0.006, 0.034, 0.004, 1, 997)
-    assert "tell them apart" not in describe_unseen("linear", 0.957, better, "static")
+    assert "sound" not in describe_unseen("linear", 0.957, better, "static")
+    worse = Difference(-0.02, 0.007, -0.034, -0.006, 0.004, 1, 997)
+    told = describe_unseen("linear", 0.957, worse, "static")
+    assert told.endswith("(95 % interval -3.4 to -0.6): linear is the sounder choice.")
 
 
 def test_each_gets_its_first_split_early_the_cheap_ones_first(tmp_path):

@@ -36,7 +36,7 @@ class ClusterNode:
 
 @contextmanager
 def connected(
-    address: str | None, purpose: str, *, shows_logs: bool = False, dashboard: bool = False
+    address: str | None, purpose: str, *, serves: bool = False, dashboard: bool = False
 ) -> Iterator[list[ClusterNode]]:
     """Be connected to a cluster.
 
@@ -45,7 +45,9 @@ def connected(
             `ray://HOST:PORT` of its client server; None starts one of this machine alone, which
             ends with the context.
         purpose: What needs it, for messages.
-        shows_logs: Show on standard error what the processes of the cluster log.
+        serves: Whether it is for a service, which is looked after, and not for a job, which ends: a
+            cluster of this machine alone then collects metrics, and what its processes log is shown
+            on standard error.
         dashboard: Also start Ray's dashboard, on a cluster of this machine alone.
 
     Yields:
@@ -61,10 +63,13 @@ def connected(
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = require("ray", purpose)
     _check_reachable(address)
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": shows_logs}
+    options: dict[str, Any] = {
+        "logging_level": logging.ERROR,
+        "log_to_driver": serves and address is None,
+    }
     if address is None:
         options |= {"num_cpus": granted_threads(), "include_dashboard": dashboard}
-        if not dashboard:
+        if not serves:
             _measure_nothing()
     try:
         with _without_native_greetings():
@@ -80,7 +85,7 @@ def connected(
 
 
 def _measure_nothing() -> None:
-    """Spare a cluster that only this command sees what is collected for a dashboard.
+    """Spare a cluster that ends with its job what is collected for those who look after one.
 
     On two CPUs it costs some hundredths of what the workers get.
     """

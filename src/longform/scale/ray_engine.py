@@ -7,6 +7,7 @@ therefore a part, and a part that is written twice is the same file written twic
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 from collections.abc import Generator, Iterator, Sequence
@@ -28,8 +29,9 @@ _CPU_SHARE = 0.25
 """Of its threads, what a worker asks of the cluster: those of a lost machine find room on another
 and are slower there, instead of waiting for a machine that never comes."""
 _WORKERS_OF_A_READER = 4
-"""A reader keeps up with more workers than that even where they are linear models; each is a
-process of four seconds of processor time before its first row."""
+"""Of CPUs; a GPU or NPU has a reader of its own. A reader keeps up with more workers than that even
+where they are linear models, and is a process of four seconds of processor time before its first
+row."""
 _PAYLOAD = "payload"
 
 
@@ -72,22 +74,22 @@ def plan_cluster(
     if device == "cpu":
         room = sum(int(node.cpus // threads) for node in nodes)
         count = workers or max(1, room)
-        return RayPlan(count, threads, count_readers(count))
+        return RayPlan(count, threads, count_readers(count, device))
     devices = int(sum(node.gpus if device == "gpu" else node.npus for node in nodes))
     count = workers or devices
     return RayPlan(
         count,
         threads=1,
-        readers=count_readers(_WORKERS_OF_A_READER * count),
+        readers=count_readers(count, device),
         gpus=int(device == "gpu"),
         npus=int(device == "npu"),
         segmenters=max(1, cpus - count),
     )
 
 
-def count_readers(workers: int) -> int:
-    """Return how many files are read at once for so many workers of CPUs."""
-    return -(-workers // _WORKERS_OF_A_READER)
+def count_readers(workers: int, device: str) -> int:
+    """Return how many files are read at once for so many workers of `cpu`, `gpu` or `npu`."""
+    return math.ceil(workers / _WORKERS_OF_A_READER) if device == "cpu" else workers
 
 
 def run_ray(

@@ -101,7 +101,7 @@ def run_on_ray(
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     with (
         connected(
-            options.address, "Serving on Ray", shows_logs=is_own, dashboard=options.dashboard
+            options.address, "Serving on Ray", serves=True, dashboard=options.dashboard
         ) as nodes,
         _caught_signals() as received,
     ):

@@ -23,9 +23,9 @@ from longform.inference.packing import pack_segments
 Encode = Callable[[Tensor, Tensor], Tensor]
 
 KEEP_ALL = math.inf
-_LARGER = 4
-LOOKED_UP_LARGER = 256
-"""As `larger`, for encoders that look vectors up and sum them as they go: what they keep is small,
+LARGER = 4
+LARGER_LOOKED_UP = 256
+"""The same for encoders that look vectors up and sum them as they go: what they keep is small,
 and the gradient of their tables is most of their work."""
 
 
@@ -40,7 +40,7 @@ class PiecewiseEncoding:
     """
 
     def __init__(
-        self, micro_batch_tokens: int, kept_tokens: float = KEEP_ALL, larger: int = _LARGER
+        self, micro_batch_tokens: int, kept_tokens: float = KEEP_ALL, larger: int = LARGER
     ) -> None:
         self.micro_batch_tokens = micro_batch_tokens
         self.kept_tokens = kept_tokens

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from longform.config import LOOK_UP_ENCODERS, RunConfig
 from longform.models import LongTextClassifier
 from longform.reporting import Reporter
-from longform.training.gradient_cache import KEEP_ALL, LOOKED_UP_LARGER, PiecewiseEncoding
+from longform.training.gradient_cache import (
+    KEEP_ALL,
+    LARGER,
+    LARGER_LOOKED_UP,
+    PiecewiseEncoding,
+)
 from longform.training.guard import TrainingError
 from longform.training.memory import (
     SHARE,
@@ -55,11 +60,10 @@ class MemoryRecovery:
         self._checkpoints_layers = False
         self.encoding: PiecewiseEncoding | None = None
         if isinstance(model, LongTextClassifier):
-            looks_up = config.encoder in LOOK_UP_ENCODERS
             self.encoding = PiecewiseEncoding(
                 config.micro_batch_tokens,
                 0 if config.two_pass else KEEP_ALL,
-                **({"larger": LOOKED_UP_LARGER} if looks_up else {}),
+                LARGER_LOOKED_UP if config.encoder in LOOK_UP_ENCODERS else LARGER,
             )
             model.encode_segments = self.encoding
             if config.gradient_checkpointing:

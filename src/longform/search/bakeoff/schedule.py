@@ -169,10 +169,9 @@ class Schedule:
                 continue
             seen = self._overruns.setdefault(expected.kind, [])
             factor = max(1.0, statistics.median(seen or (1.0,)))
-            self._try(standing, factor * expected.seconds, divided, judge, advance)
-            last = standing.attempts[-1] if standing.attempts else None
-            if last is not None and last.split == number and last.state != "failed":
-                seen.append(last.seconds / expected.seconds)
+            attempt = self._try(standing, factor * expected.seconds, divided, judge, advance)
+            if attempt is not None and attempt.state != "failed":
+                seen.append(attempt.seconds / expected.seconds)
 
     def _try(
         self,
@@ -181,17 +180,17 @@ class Schedule:
         divided: Round,
         judge: JudgeContender,
         advance: Advance,
-    ) -> None:
-        """Judge a contender if there is time for it."""
+    ) -> Attempt | None:
+        """Judge a contender, or return None where there is no time for it."""
         left = self._limits.seconds - self._records.spent() - self._estimating
         share = 1.0 if standing.judged else _FIRST_SHARE
         if left <= 0 or (seconds is not None and seconds > share * left):
             self._untimely.add(standing.name)
             self._skip(standing, seconds, max(left, 0.0))
-            return
+            return None
         # An estimate that was much too low must not take the time of the others.
         most = share if seconds is None else max(share, _CUT_SHARE)
-        self._judge(standing, divided, judge, (most * left, advance))
+        return self._judge(standing, divided, judge, (most * left, advance))
 
     def _expected(self, standing: Standing, estimate: EstimateSeconds) -> Estimate | None:
         known = standing.split_seconds
@@ -223,10 +222,10 @@ class Schedule:
         divided: Round,
         judge: JudgeContender,
         budget: tuple[float, Advance],
-    ) -> None:
+    ) -> Attempt | None:
         if standing.out:
             self._reporter.say(f"{standing.name} is out: {standing.out}.")
-            return
+            return None
         most, advance = budget
         begun = self._clock()
         deadline = Deadline(begun + most, self._clock, advance)
@@ -247,6 +246,7 @@ class Schedule:
         standing.add(attempt, divided.places)
         advance(max(0.0, attempt.seconds - deadline.ticked), f"Comparing, split {divided.number}")
         self._reporter.say(self._describe(standing, attempt))
+        return attempt
 
     def _describe(self, standing: Standing, attempt: Attempt) -> str:
         head = f"split {attempt.split:>2}   {standing.name:<24}"

@@ -205,6 +205,8 @@ def describe_unseen(cheaper: str, figure: float, gap: Difference, chosen: str) -
     )
     if gap.low > 0:
         return f"{told}."
+    if gap.high < 0:
+        return f"{told}: {cheaper} is the sounder choice."
     return f"{told}, which does not tell them apart: {cheaper} is as sound a choice."
 
 
