@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import pickle
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,8 @@ def run_ray(
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.ERROR)
+    # It advises those who wrote the pipeline; a job of fewer parts than workers is no fault.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
